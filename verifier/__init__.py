@@ -1,0 +1,1 @@
+"""Receipts, policies and their verification: the bottom of verinfer."""

@@ -1,0 +1,246 @@
+"""Runs one function of a native module in a limited, one-shot child process.
+
+Takes a module's name, a function's name and JSON arguments; gives the function's JSON result or raises `ChildFailed`.
+Why: EZKL's calls hold the GIL, panic as BaseException, abort on huge allocations and crash on hostile files.
+Only an explicit answer from a child that exited 0 counts as success.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from .errors import CODES, CouldNotCheck
+from .jail import Limits
+
+ANSWER_LIMIT = 64 << 20
+_POLL_SECONDS = 0.1
+_TAIL_BYTES = 8192
+# Some processors need these for a correct OpenBLAS; nothing else of the caller's environment reaches a child.
+_INHERITED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+_BOOT = "from verinfer.verifier._child_main import main; main()"
+
+
+class Cancelled(Protocol):
+    """Says whether the work is still wanted; `threading.Event` is one."""
+
+    def is_set(self) -> bool:
+        """True once the work should stop."""
+        ...
+
+
+class ChildFailed(CouldNotCheck):
+    """A child ended without success; `detail` is native text for an operator's eyes, not for a client's."""
+
+    def __init__(self, code: str, message: str = "", *, detail: str = "", field: str | None = None) -> None:
+        super().__init__(code, message or f"{CODES[code]}{f' ({detail})' if detail else ''}", field=field)
+        self.detail = detail
+
+
+class Child:
+    """One started child that waits, with its module imported, for its one `call`, or as a long-lived worker for many `ask`.
+
+    Starting early hides the start-up time: a verifier keeps one in waiting.
+    The parent-death signal is tied to the thread that starts a child, so that thread must outlive it.
+    """
+
+    def __init__(self, module: str, *, limits: Limits, directory: Path) -> None:
+        self._limits = limits
+        answer, child_end = os.pipe()
+        self._answer = answer
+        start = {"module": module, "limits": asdict(limits), "parent": os.getpid(), "answer_fd": child_end}
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-X", "utf8", "-c", _BOOT, json.dumps(start)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                cwd=directory,
+                env=_environment(directory),
+                pass_fds=(child_end,),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(answer)
+            raise
+        finally:
+            os.close(child_end)
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, which is also its process group."""
+        return self._process.pid
+
+    def call(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        *,
+        on_line: Callable[[str], None] | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> Any:
+        """Make the one call; raises `ChildFailed`. `on_line` gets the child's log lines, for progress only."""
+        deadline = time.monotonic() + self._limits.wall_seconds
+        stdin, stderr = self._process.stdin, self._process.stderr
+        assert stdin is not None
+        assert stderr is not None
+        try:
+            try:
+                stdin.write(json.dumps({"function": function, "arguments": arguments}).encode() + b"\n")
+                stdin.close()
+            except BrokenPipeError:
+                pass  # It died already; its answer or its exit status says why.
+            answer, tail = self._listen(stderr.fileno(), deadline, on_line, cancelled)
+            status = self._process.wait(timeout=max(deadline - time.monotonic(), 1))
+        except subprocess.TimeoutExpired as error:
+            raise ChildFailed("child-out-of-time") from error
+        finally:
+            self.close()
+        return _judge(answer, status, tail)
+
+    def ask(self, function: str, arguments: Mapping[str, Any], *, seconds: float) -> Any:
+        """Make one of many calls of a long-lived worker; after `ChildFailed` that is not ``child-refused`` it is closed.
+
+        The answer must come within `seconds`.
+        A worker's log is dropped; it can only fill up by misbehaving, which ends it here.
+        """
+        stdin = self._process.stdin
+        assert stdin is not None
+        deadline = time.monotonic() + seconds
+        answer = bytearray()
+        try:
+            stdin.write(json.dumps({"function": function, "arguments": arguments}).encode() + b"\n")
+            stdin.flush()
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._answer, selectors.EVENT_READ)
+                while not answer.endswith(b"\n"):
+                    if not selector.select(max(deadline - time.monotonic(), 0)):
+                        raise ChildFailed("child-out-of-time")
+                    chunk = os.read(self._answer, 1 << 16)
+                    answer += chunk
+                    if not chunk or len(answer) > ANSWER_LIMIT:
+                        return _judge(b"", self._process.wait(timeout=1), "")
+        except (BrokenPipeError, subprocess.TimeoutExpired) as error:
+            self.close()
+            raise ChildFailed("child-no-answer") from error
+        except BaseException:
+            self.close()
+            raise
+        return _judge(bytes(answer), 0, "")
+
+    def close(self) -> None:
+        """Kill the child and its group, if they still live, and release everything."""
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        for stream in (self._process.stdin, self._process.stderr):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+        if self._answer >= 0:
+            os.close(self._answer)
+            self._answer = -1
+
+    def _listen(
+        self,
+        stderr: int,
+        deadline: float,
+        on_line: Callable[[str], None] | None,
+        cancelled: Cancelled | None,
+    ) -> tuple[bytes, str]:
+        answer = bytearray()
+        tail = pending = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(stderr, selectors.EVENT_READ)
+            selector.register(self._answer, selectors.EVENT_READ)
+            while selector.get_map():
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise ChildFailed("child-out-of-time")
+                if cancelled is not None and cancelled.is_set():
+                    raise ChildFailed("child-cancelled")
+                for key, _ in selector.select(min(_POLL_SECONDS, remaining)):
+                    chunk = os.read(key.fd, 1 << 16)
+                    if not chunk:
+                        selector.unregister(key.fd)
+                    elif key.fd == self._answer:
+                        answer += chunk
+                        if len(answer) > ANSWER_LIMIT:
+                            raise ChildFailed("child-no-answer", "A child's answer is too large.")
+                    else:
+                        tail = (tail + chunk)[-_TAIL_BYTES:]
+                        *lines, pending = (pending + chunk).split(b"\n")
+                        pending = pending[-_TAIL_BYTES:]
+                        if on_line is not None:
+                            for line in lines:
+                                on_line(line.decode("utf-8", "replace"))
+        return bytes(answer), tail.decode("utf-8", "replace")
+
+
+def run(
+    module: str,
+    function: str,
+    arguments: Mapping[str, Any],
+    *,
+    limits: Limits,
+    directory: Path,
+    on_start: Callable[[int], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    cancelled: Cancelled | None = None,
+) -> Any:
+    """Start a child in `directory`, make one call, and see it end; `on_start` gets its process id first."""
+    child = Child(module, limits=limits, directory=directory)
+    if on_start is not None:
+        try:
+            on_start(child.pid)
+        except BaseException:
+            child.close()
+            raise
+    return child.call(function, arguments, on_line=on_line, cancelled=cancelled)
+
+
+def _environment(directory: Path) -> dict[str, str]:
+    return {
+        **{name: os.environ[name] for name in _INHERITED if name in os.environ},
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": str(directory),
+        "TMPDIR": str(directory),
+        "EZKL_REPO_PATH": str(directory / ".ezkl"),
+        "EZKL_KEY_FORMAT": "raw-bytes",
+        "EZKL_BUF_CAPACITY": str(1 << 20),
+    }
+
+
+def _judge(answer: bytes, status: int, tail: str) -> Any:
+    if status == 0 and answer:
+        message = json.loads(answer)
+        if "ok" in message:
+            return message["ok"]
+        code = message["code"] if message["code"] in CODES else "child-refused"
+        raise ChildFailed(code, detail=message["detail"])
+    if -status == signal.SIGXCPU:
+        raise ChildFailed("child-out-of-time")
+    if -status == signal.SIGXFSZ:
+        raise ChildFailed("child-file-too-large")
+    if -status == signal.SIGKILL:
+        raise ChildFailed(
+            "child-killed", "A child process was killed; perhaps the machine ran out of memory."
+        )
+    if "memory allocation of" in tail:
+        # Rust's allocator says so before it aborts; there is no other sign.
+        raise ChildFailed("child-out-of-memory")
+    if status < 0:
+        raise ChildFailed("child-aborted", f"Native code ended with {signal.Signals(-status).name}.")
+    raise ChildFailed("child-no-answer")

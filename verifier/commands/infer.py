@@ -1,0 +1,166 @@
+"""``verinfer infer``: send a sample, wait for the proof, verify it, read the label."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import httpx
+
+from .. import client as service
+from .. import files, keys, report
+from ..bundle import FILE_LIMITS, BundleFolder, open_bundle
+from ..digest import is_hex32
+from ..errors import CouldNotCheck, UsageError
+from ..policy import POLICY_LIMIT, Policy, TrustedPolicy, parse_policy
+from ..samples import read_sample
+from ..statement import Mode
+from ..verify import Expect, verify
+from .verify import BUNDLES, Existing, choose_model
+
+
+@click.command("infer")
+@click.argument("sample", type=Existing)
+@click.option("--url", default="http://127.0.0.1:8000", show_default=True, help="Where the service is.")
+@click.option(
+    "--policy", "policy_path", type=Existing, help="What you trust: policy.json, its bundles beside it."
+)
+@click.option(
+    "--owner", type=Existing, help="The model owner's public key (PEM): the policy must be signed by it."
+)
+@click.option(
+    "--trust-on-first-use",
+    is_flag=True,
+    help="Take policy and bundle from the service; named in the verdict.",
+)
+@click.option("--model", help="Which model; needed if the policy pins several, or with --trust-on-first-use.")
+@click.option("--mode", type=click.Choice(["none", "zk"]), default="zk", show_default=True)
+@click.option("--audience", help="Who the answer is for.")
+@click.option("--nonce", help="64 hex digits; made at random if absent.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("receipt.json"), show_default=True
+)
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), default=3600.0, show_default=True, help="Seconds to wait."
+)
+@click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
+def command(
+    sample: Path,
+    url: str,
+    policy_path: Path | None,
+    owner: Path | None,
+    model: str | None,
+    mode: Mode,
+    audience: str | None,
+    nonce: str | None,
+    out: Path,
+    timeout: float,
+    *,
+    trust_on_first_use: bool,
+    as_json: bool,
+) -> None:
+    """Send SAMPLE (.json, .npy, .csv, .png), verify the answer, print it, and save the receipt.
+
+    Nothing is printed as an answer before it is verified.
+    """
+    if nonce is not None and not is_hex32(nonce):
+        raise UsageError("usage", "--nonce takes 64 lower-case hex digits.")
+    if (policy_path is None) != trust_on_first_use:
+        raise UsageError(
+            "usage", "Give --policy, or --trust-on-first-use to let the operator choose what you trust."
+        )
+    with httpx.Client(base_url=url, timeout=30.0) as http:
+        if policy_path is None:
+            trusted, folder = _first_use(http, model, out.parent)
+        else:
+            key = keys.read_public(owner) if owner else None
+            trusted = parse_policy(files.read(policy_path, limit=POLICY_LIMIT), owner=key)
+            folder = BundleFolder(policy_path.parent / BUNDLES)
+        pin = choose_model(trusted.policy, model)
+        if not pin.circuits:
+            raise UsageError("usage", f"The policy pins no circuit of {pin.name}.")
+        circuit = pin.circuits[0].digest
+        inputs = open_bundle(folder.read(circuit), circuit).manifest.inputs
+        raw = read_sample(sample, inputs)
+        with _progress(quiet=as_json) as on_progress:
+            answer = service.ask(
+                http,
+                pin.name,
+                inputs,
+                raw,
+                mode=mode,
+                nonce=nonce or service.make_nonce(),
+                audience=audience,
+                seconds=timeout,
+                on_progress=on_progress,
+            )
+    files.write_atomically(out, answer.receipt)
+    expect = Expect(model=pin.onnx, nonce=answer.nonce, audience=audience, mode=mode, sample=raw)
+    verified = verify(answer.receipt, policy=trusted, now=datetime.now(UTC), expect=expect, bundles=folder)
+    if as_json:
+        click.echo(json.dumps({**report.as_json(verified), "receipt": str(out)}))
+    else:
+        click.echo(f"{report.as_text(verified)}\n\nreceipt saved as {out}")
+
+
+def _first_use(http: httpx.Client, model: str | None, home: Path) -> tuple[TrustedPolicy, BundleFolder]:
+    """Take policy and bundle from the operator, and keep them beside the receipt, so that the next use can pin them."""
+    if model is None:
+        raise UsageError("usage", "--trust-on-first-use needs --model.")
+    data = service.fetch_policy(http, model)
+    policy = parse_policy(data).policy
+    files.write_atomically(home / "policy.json", data)
+    _fetch_bundles(http, policy, model, home / BUNDLES)
+    return TrustedPolicy(policy, "operator"), BundleFolder(home / BUNDLES)
+
+
+def _fetch_bundles(http: httpx.Client, policy: Policy, model: str, folder: Path) -> None:
+    content = service.fetch_bundle(http, model, tuple(FILE_LIMITS))
+    for pin in choose_model(policy, model).circuits:
+        home = folder / pin.digest
+        home.mkdir(parents=True, exist_ok=True)
+        for name, data in content.items():
+            files.write_atomically(home / name, data)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """A bar on a terminal, a line for each phase elsewhere; nothing if `quiet`."""
+    if quiet:
+        yield lambda _phase, _fraction: None
+    elif sys.stderr.isatty():
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        except ImportError as error:
+            raise CouldNotCheck(
+                "native-missing", "The progress bar needs rich: pip install 'verinfer[client]'."
+            ) from error
+        columns = (
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("sending", total=1.0)
+            yield lambda phase, fraction: progress.update(task, description=phase, completed=fraction)
+    else:
+        yield _line_per_phase()
+
+
+def _line_per_phase() -> Callable[[str, float], None]:
+    last = ""
+
+    def show(phase: str, fraction: float) -> None:
+        nonlocal last
+        if phase != last:
+            last = phase
+            click.echo(f"{phase} ({fraction:.0%})", err=True)
+
+    return show

@@ -1,0 +1,39 @@
+"""SHA-256 digests and the challenge that ties a proof to its statement.
+
+Digests and nonces are lower-case hex wherever people or JSON see them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+CHALLENGE_TAG = b"verinfer/challenge/v1"
+CHALLENGE_LIMBS = 16
+
+Hex32 = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
+"""32 bytes as 64 lower-case hex digits: a SHA-256 digest or a nonce."""
+
+_HEX32 = re.compile(r"[0-9a-f]{64}")
+
+
+def sha256(data: bytes) -> str:
+    """The SHA-256 of `data` as 64 lower-case hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def is_hex32(text: str) -> bool:
+    """Whether `text` is 64 lower-case hex digits."""
+    return _HEX32.fullmatch(text) is not None
+
+
+def challenge(nonce: str, statement_digest: str) -> tuple[int, ...]:
+    """The 16 limbs (each below 2^16) that a proof for this statement must carry as instances.
+
+    ``SHA-256(tag ‖ nonce ‖ statement digest)``, big-endian pairs of bytes.
+    """
+    digest = hashlib.sha256(CHALLENGE_TAG + bytes.fromhex(nonce) + bytes.fromhex(statement_digest)).digest()
+    return tuple(digest[2 * i] * 256 + digest[2 * i + 1] for i in range(CHALLENGE_LIMBS))

@@ -1,0 +1,137 @@
+"""Checks an EZKL proof: instances built here, files written here, EZKL's verdict from a limited child.
+
+EZKL's ``verify`` returns True or raises for any reason, a bad proof and a missing file alike; after the files were checked
+and written by us, a refusal counts as a refusal of the proof.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from .bundle import Bundle
+from .child import Child, ChildFailed
+from .digest import challenge
+from .errors import CODES, Rejected
+from .evidence import Evidence, EzklProof
+from .instances import build_instances, to_field_hex
+from .jail import GIB, Limits
+from .statement import Statement
+
+VERIFY_LIMITS = Limits(memory_bytes=4 * GIB, cpu_seconds=60, file_bytes=64 << 20, wall_seconds=60)
+
+
+class Children(Protocol):
+    """Gives children of the module ``_ezkl``, each for one call, with a directory of its own."""
+
+    def take(self) -> tuple[Child, tempfile.TemporaryDirectory[str]]:
+        """A child and its directory; the taker closes both."""
+        ...
+
+
+class FreshChildren:
+    """Starts a child when one is wanted."""
+
+    def take(self) -> tuple[Child, tempfile.TemporaryDirectory[str]]:
+        """A child and its directory; the taker closes both."""
+        directory = tempfile.TemporaryDirectory(prefix="verinfer-verify-", ignore_cleanup_errors=True)
+        try:
+            return Child(
+                "verinfer.verifier._ezkl", limits=VERIFY_LIMITS, directory=Path(directory.name)
+            ), directory
+        except BaseException:
+            directory.cleanup()
+            raise
+
+
+class WaitingChildren:
+    """Keeps one started child in waiting, which hides its start-up time; close it when done.
+
+    The thread that makes and uses it must live as long as it does (see `Child`).
+    """
+
+    def __init__(self) -> None:
+        self._fresh = FreshChildren()
+        self._next = self._fresh.take()
+
+    def take(self) -> tuple[Child, tempfile.TemporaryDirectory[str]]:
+        """The waiting child; the next one starts at once."""
+        taken, self._next = self._next, self._fresh.take()
+        return taken
+
+    def close(self) -> None:
+        """End the waiting child."""
+        child, directory = self._next
+        child.close()
+        directory.cleanup()
+
+
+class EzklCheck:
+    """Checks proofs of the kind ``proof/ezkl-halo2-kzg``."""
+
+    def __init__(self, children: Children | None = None) -> None:
+        self._children = children or FreshChildren()
+
+    def check(self, statement: Statement, bundle: Bundle, evidence: Evidence) -> None:
+        """Return if the proof is valid for this statement; raises `Rejected` (``proof-invalid``) or `CouldNotCheck`."""
+        assert isinstance(evidence, EzklProof)
+        proof = evidence.data
+        expected = bundle.manifest.proof_system.proof_bytes
+        if len(proof) != expected:
+            # EZKL ignores trailing bytes, so length is ours to check.
+            raise Rejected(
+                "proof-invalid", f"The proof has {len(proof)} bytes; this circuit's have {expected}."
+            )
+        with self._child() as (child, directory):
+            arguments = _write_files(directory, _proof_file(proof, _instances(statement, bundle)), bundle)
+            try:
+                accepted = child.call("verify", arguments)
+            except ChildFailed as failure:
+                if failure.code in ("child-refused", "child-panicked"):
+                    raise Rejected("proof-invalid", CODES["proof-invalid"]) from failure
+                raise
+        if accepted is not True:
+            raise Rejected("proof-invalid")
+
+    @contextmanager
+    def _child(self) -> Iterator[tuple[Child, Path]]:
+        child, directory = self._children.take()
+        try:
+            yield child, Path(directory.name)
+        finally:
+            child.close()
+            directory.cleanup()
+
+
+def _instances(statement: Statement, bundle: Bundle) -> list[str]:
+    predicate = statement.predicate
+    values = {tensor.name: tensor.value for tensor in (*predicate.input, *predicate.output)}
+    integers = {name: value for name, value in values.items() if not isinstance(value, str)}
+    limbs = challenge(predicate.nonce, statement.digest)
+    return [to_field_hex(value) for value in build_instances(bundle.manifest.layout, integers, limbs)]
+
+
+def _proof_file(proof: bytes, instances: list[str]) -> bytes:
+    return json.dumps(
+        {
+            "protocol": None,
+            "instances": [instances],
+            "proof": list(proof),
+            "hex_proof": "0x" + proof.hex(),
+            "split": None,
+            "pretty_public_inputs": None,
+            "timestamp": None,
+            "version": None,
+        }
+    ).encode()
+
+
+def _write_files(directory: Path, proof: bytes, bundle: Bundle) -> dict[str, str]:
+    content = {"proof": proof, "settings": bundle.settings, "vk": bundle.vk, "srs": bundle.srs}
+    for name, data in content.items():
+        (directory / name).write_bytes(data)
+    return {name: str(directory / name) for name in content}

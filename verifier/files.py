@@ -1,0 +1,80 @@
+"""Files that are never half-written, and reads with a limit.
+
+A file is written aside, read back, compared, fsynced and renamed, since a full disk is not always reported where it happens.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from .errors import CouldNotCheck, Malformed
+
+PRIVATE = 0o600
+PUBLIC = 0o644
+
+
+def read(path: Path, *, limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; raises `CouldNotCheck` or `Malformed` (``too-large``)."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise CouldNotCheck("file-missing", f"{path}: {error.strerror or error}.") from error
+    if len(data) > limit:
+        raise Malformed("too-large", f"{path} is larger than {limit} bytes.")
+    return data
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = PUBLIC) -> None:
+    """Make `path` hold exactly `data`, or leave it as it was; raises `CouldNotCheck` (``disk-full``, ``artifact-torn``)."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    aside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.chmod(mode)
+        publish(aside, path, hashlib.sha256(data).hexdigest())
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CouldNotCheck(
+                "disk-full", f"No space left to write {path}; free some and try again."
+            ) from error
+        raise
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def publish(aside: Path, path: Path, digest: str) -> None:
+    """Rename `aside` to `path` after reading it back: its SHA-256 must be `digest`."""
+    if digest_of(aside) != digest:
+        raise CouldNotCheck("artifact-torn", f"{path} was not written whole; is the disk full?")
+    descriptor = os.open(aside, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    aside.replace(path)
+    _sync_folder(path.parent)
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file of any size, as hex; raises `CouldNotCheck` (``file-missing``)."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CouldNotCheck("file-missing", f"{path}: {error.strerror or error}.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

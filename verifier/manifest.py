@@ -1,0 +1,166 @@
+"""A circuit's identity: the manifest, whose RFC 8785 bytes' SHA-256 names the circuit.
+
+Takes the bytes of ``manifest.json`` and gives a `Manifest`.
+Only things that a rebuild reproduces are in it (design, section 3).
+The part that a proof system adds is told apart by its name; EZKL's is the first.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from . import strict_json
+from .digest import CHALLENGE_LIMBS, Hex32, sha256
+from .errors import Malformed
+from .model_spec import InputSpec, OutputSpec
+from .wire import Dtype, Integer, Items, Name, Natural, Positive, Shape, Text, Wire, validate
+
+MANIFEST_TYPE = "urn:verinfer:manifest:v1"
+MANIFEST_LIMIT = 4 << 20
+CHALLENGE_NAME = "verinfer_challenge"
+LARGEST_BOUND = 2**53
+
+
+class ModelIdentity(Wire):
+    """Which model: its name and version, and the SHA-256 of the ONNX file as given."""
+
+    name: Name
+    version: Name
+    onnx: Hex32
+
+
+class Tensor(Wire):
+    """One tensor of the instance layout, in the circuit's own order."""
+
+    name: Name
+    role: Literal["input", "challenge", "output"]
+    shape: Shape
+    dtype: Dtype
+    scale: Annotated[Natural, Field(le=64)]
+    visibility: Literal["public"]
+
+    @property
+    def size(self) -> int:
+        """How many elements."""
+        return prod(self.shape)
+
+
+class RunArgs(Wire):
+    """The EZKL run args that were chosen; everything else is EZKL's default or fixed by verinfer."""
+
+    input_scale: Natural
+    param_scale: Natural
+    scale_rebase_multiplier: Positive
+    lookup_range: Annotated[Items[Integer], Field(min_length=2, max_length=2)]
+    logrows: Annotated[Positive, Field(le=26)]
+    num_inner_cols: Positive
+    decomp_base: Annotated[Positive, Field(ge=2)]
+    decomp_legs: Positive
+    disable_freivalds: bool
+    input_visibility: Literal["public"]
+    output_visibility: Literal["public"]
+    param_visibility: Literal["fixed"]
+
+
+class SrsIdentity(Wire):
+    """The SRS by digests: the full file and its canonical k=1 cut."""
+
+    full: Hex32
+    cut: Hex32
+
+
+class EzklSystem(Wire):
+    """Everything that fixes an EZKL circuit: settings, vk, SRS, version and run args are one object."""
+
+    name: Literal["ezkl-halo2-kzg"]
+    version: Annotated[Text, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")]
+    settings: Hex32
+    vk: Hex32
+    srs: SrsIdentity
+    run_args: RunArgs
+    proof_bytes: Positive
+
+    @property
+    def bound(self) -> int:
+        """Every value of the statement has a magnitude below this."""
+        return min(int(self.run_args.decomp_base**self.run_args.decomp_legs), LARGEST_BOUND)
+
+    @model_validator(mode="after")
+    def _holds_a_limb(self) -> EzklSystem:
+        if self.bound < 1 << 16:
+            raise ValueError(
+                "decomp_base^decomp_legs is below 65536, so a limb of the challenge does not fit"
+            )
+        return self
+
+
+class Rewrite(Wire):
+    """One rewrite of the graph, by name, in the order of application."""
+
+    name: Name
+
+
+class Manifest(Wire):
+    """Identity of a circuit package."""
+
+    type: Literal["urn:verinfer:manifest:v1"]
+    model: ModelIdentity
+    wrapped_onnx: Hex32
+    rewrites: Items[Rewrite]
+    proof_system: EzklSystem
+    layout: Annotated[Items[Tensor], Field(min_length=3)]
+    quantisation: Literal["binary64-half-away-from-zero"]
+    task: Literal["classification", "regression"]
+    inputs: Annotated[Items[InputSpec], Field(min_length=1)]
+    outputs: Annotated[Items[OutputSpec], Field(min_length=1)]
+    labels: Items[Text] | None = None
+
+    @model_validator(mode="after")
+    def _layout_is_the_models(self) -> Manifest:
+        roles = [tensor.role for tensor in self.layout]
+        expected = ["input"] * len(self.inputs) + ["challenge"] + ["output"] * len(self.outputs)
+        if roles != expected:
+            raise ValueError("layout must be the inputs, one challenge, then the outputs")
+        specs: dict[str, InputSpec | OutputSpec] = {tensor.name: tensor for tensor in self.inputs}
+        specs |= {tensor.name: tensor for tensor in self.outputs}
+        for tensor in self.layout:
+            if tensor.role == "challenge":
+                if (tensor.name, tensor.shape, tensor.dtype, tensor.scale) != (
+                    CHALLENGE_NAME,
+                    (1, CHALLENGE_LIMBS),
+                    "INT64",
+                    0,
+                ):
+                    raise ValueError("the challenge is an INT64 tensor of shape [1, 16] at scale 0")
+            elif (spec := specs.pop(tensor.name, None)) is None:
+                raise ValueError(f"layout has the unknown or repeated tensor {tensor.name}")
+            elif (tensor.shape, tensor.dtype) != (spec.shape, spec.dtype):
+                raise ValueError(f"layout and model differ about {tensor.name}")
+        if (self.task == "classification") != (self.labels is not None):
+            raise ValueError("labels belong to classification, and only there")
+        if self.labels is not None and len(self.labels) != prod(self.outputs[0].shape):
+            raise ValueError("one label for each element of the first output")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """The circuit's identity."""
+        return sha256(self.canonical())
+
+    def tensors(self, role: Literal["input", "output"]) -> tuple[Tensor, ...]:
+        """The tensors of one role, in order."""
+        return tuple(tensor for tensor in self.layout if tensor.role == role)
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Read ``manifest.json``; its bytes must be canonical, so that one identity has one file.
+
+    Raises `Malformed` (``manifest-malformed``, ``json-invalid``, ``too-large``).
+    """
+    value = strict_json.parse(data, limit=MANIFEST_LIMIT)
+    if strict_json.canonical(value) != data:
+        raise Malformed("manifest-malformed", "The manifest is not in RFC 8785 form.")
+    return validate(Manifest, value, code="manifest-malformed")

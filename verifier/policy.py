@@ -1,0 +1,156 @@
+"""The policy: everything a verifier trusts, pinned beforehand.
+
+Takes the bytes of ``policy.json``, plain or in a DSSE envelope by the model owner, and gives a `TrustedPolicy`.
+Nothing that a server sends may widen it; what is absent is not trusted; an empty list accepts nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from . import dsse, keys, strict_json
+from .digest import Hex32
+from .dsse import Envelope
+from .errors import Malformed, Rejected
+from .wire import Instant, Items, Name, Positive, Text, Wire, parse_time, validate
+
+POLICY_TYPE = "urn:verinfer:policy:v1"
+POLICY_PAYLOAD_TYPE = "application/vnd.verinfer.policy.v1+json"
+POLICY_LIMIT = 4 << 20
+
+Requirement = Literal["signature", "proof", "quote"]
+Relaxation = Literal["allow_insecure_srs", "allow_simulated_tee"]
+Origin = Literal["local", "owner", "owner-not-pinned", "operator"]
+
+
+class CircuitPin(Wire):
+    """One accepted circuit; ``reproduced`` only if somebody rebuilt it from the ONNX (`verinfer reproduce`)."""
+
+    digest: Hex32
+    model_checked: Literal["reproduced", "trusted"]
+
+
+class ModelPin(Wire):
+    """One accepted model, its accepted circuits and its accepted fp32 runtimes (``"onnxruntime 1.32.0"``)."""
+
+    name: Name
+    onnx: Hex32
+    circuits: Items[CircuitPin]
+    runtimes: Items[Text]
+
+    def circuit(self, digest: str) -> CircuitPin | None:
+        """The pin of this circuit, if there is one."""
+        return next((pin for pin in self.circuits if pin.digest == digest), None)
+
+
+def _is_key(text: str) -> str:
+    keys.decode_public(text)
+    return text
+
+
+class IssuerPin(Wire):
+    """A service key (base64 SPKI) and when it is valid: from `valid_from` up to, not including, `valid_until`."""
+
+    key: Annotated[str, StringConstraints(strict=True, max_length=128), AfterValidator(_is_key)]
+    valid_from: Instant
+    valid_until: Instant
+
+    @model_validator(mode="after")
+    def _window(self) -> IssuerPin:
+        if parse_time(self.valid_from) >= parse_time(self.valid_until):
+            raise ValueError("valid_from is not before valid_until")
+        return self
+
+    @property
+    def public_key(self) -> Ed25519PublicKey:
+        """The key itself."""
+        return keys.decode_public(self.key)
+
+    @property
+    def id(self) -> str:
+        """The key's id, as statements name their issuer."""
+        return keys.key_id(self.public_key)
+
+
+class Revoked(Wire):
+    """What was accepted once and is not any more: "revoked" is not "unknown"."""
+
+    issuers: Items[Hex32]
+    circuits: Items[Hex32]
+    models: Items[Hex32]
+
+
+class Policy(Wire):
+    """A verifier's pins; every field is required."""
+
+    type: Literal["urn:verinfer:policy:v1"]
+    serial: Positive
+    valid_until: Instant
+    models: Annotated[Items[ModelPin], Field(min_length=1)]
+    issuers: Annotated[Items[IssuerPin], Field(min_length=1)]
+    require: Annotated[Items[Requirement], Field(min_length=1)]
+    max_age: Positive
+    revoked: Revoked
+    relaxations: Items[Relaxation]
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> Policy:
+        lists: dict[str, list[str]] = {
+            "models": [pin.onnx for pin in self.models],
+            "model names": [pin.name for pin in self.models],
+            "issuers": [pin.id for pin in self.issuers],
+            "require": list(self.require),
+            "relaxations": list(self.relaxations),
+        }
+        for what, items in lists.items():
+            if len(set(items)) != len(items):
+                raise ValueError(f"{what} repeat")
+        return self
+
+    def issuer(self, key_id: str) -> IssuerPin | None:
+        """The pin of this key, if there is one."""
+        return next((pin for pin in self.issuers if pin.id == key_id), None)
+
+    def model(self, onnx: str) -> ModelPin | None:
+        """The pin of this ONNX digest, if there is one."""
+        return next((pin for pin in self.models if pin.onnx == onnx), None)
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedPolicy:
+    """A policy together with why it is trusted.
+
+    ``local``: the caller wrote it; ``owner``: signed by the owner the caller pinned; ``owner-not-pinned``: signed, but the
+    caller named no owner to check; ``operator``: taken from the service on first use. The last two are caveats in a verdict.
+    """
+
+    policy: Policy
+    origin: Origin
+
+
+def parse_policy(data: bytes, *, owner: Ed25519PublicKey | None = None) -> TrustedPolicy:
+    """Read a policy, plain or enveloped; with `owner`, only one signed by that key.
+
+    Raises `Malformed` (``policy-malformed``, ``envelope-malformed``, …) or `Rejected` (``policy-signature-invalid``).
+    """
+    value = strict_json.parse(data, limit=POLICY_LIMIT)
+    if not isinstance(value, dict) or "payload" not in value:
+        if owner is not None:
+            raise Rejected("policy-signature-invalid", "The policy is not signed, and an owner is pinned.")
+        return TrustedPolicy(validate(Policy, value, code="policy-malformed"), "local")
+    envelope = validate(Envelope, value, code="envelope-malformed")
+    if envelope.payload_type != POLICY_PAYLOAD_TYPE:
+        raise Malformed("envelope-malformed", f"The payload's type is not {POLICY_PAYLOAD_TYPE}.")
+    if owner is not None and not dsse.verifies(envelope, owner):
+        raise Rejected("policy-signature-invalid")
+    policy = validate(Policy, strict_json.parse(envelope.body, limit=POLICY_LIMIT), code="policy-malformed")
+    return TrustedPolicy(policy, "owner-not-pinned" if owner is None else "owner")
+
+
+def sign_policy(policy: Policy, key: Ed25519PrivateKey) -> bytes:
+    """The policy in an envelope by the model owner's key, to hand out."""
+    return dsse.sign(policy.canonical(), POLICY_PAYLOAD_TYPE, key).canonical()

@@ -1,0 +1,45 @@
+"""From a raw sample to a model's input, and from a model's output to readable numbers.
+
+The steps are the model's own (`model_spec`), pinned through the manifest: a client sends a raw sample and reads a label.
+Arithmetic is binary64, element by element; an FP32 input is then rounded to binary32, which is what the datatype says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from . import numbers
+from .errors import UsageError
+from .model_spec import InputSpec, OutputSpec
+
+
+def to_input(spec: InputSpec, raw: Sequence[float | int]) -> list[float] | list[int]:
+    """The input tensor's values, flat, for one raw sample in the model's raw units.
+
+    Raises `UsageError` (``shape-mismatch``, ``value-not-finite``, ``value-not-integer``, ``value-out-of-range``).
+    """
+    count = prod(spec.shape)
+    if len(raw) != count:
+        raise UsageError(
+            "shape-mismatch", f"{spec.name}: a sample has {count} numbers, not {len(raw)}.", field=spec.name
+        )
+    values: Sequence[float | int] = raw
+    for step in spec.preprocessing:
+        subtract, divide = _spread(step.subtract, count), _spread(step.divide, count)
+        values = [(value - a) / b for value, a, b in zip(values, subtract, divide, strict=True)]
+    return numbers.as_dtype(values, spec.dtype, field=spec.name)
+
+
+def to_output(spec: OutputSpec, values: Sequence[float | int]) -> tuple[float, ...]:
+    """The output's values in the units that people read."""
+    result = [float(value) for value in values]
+    for step in spec.postprocessing:
+        multiply, add = _spread(step.multiply, len(result)), _spread(step.add, len(result))
+        result = [value * a + b for value, a, b in zip(result, multiply, add, strict=True)]
+    return tuple(result)
+
+
+def _spread(texts: Sequence[str], count: int) -> list[float]:
+    numbers_ = [float(text) for text in texts]
+    return numbers_ * count if len(numbers_) == 1 else numbers_

@@ -1,0 +1,29 @@
+"""Proof systems as a port: how a proof of each kind is checked.
+
+A system takes the statement, the pinned bundle and its own evidence; it returns nothing or raises.
+Adding one is one entry in `SYSTEMS` (and one in `evidence.KINDS`).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .bundle import Bundle
+from .evidence import EZKL_KIND, Evidence
+from .ezkl_proof import EzklCheck
+from .statement import Statement
+
+
+class ProofSystem(Protocol):
+    """Checks proofs of one kind of evidence."""
+
+    def check(self, statement: Statement, bundle: Bundle, evidence: Evidence) -> None:
+        """Return if the proof is valid for exactly this statement and circuit.
+
+        Raises `Rejected` (``proof-invalid``) if it is not, `CouldNotCheck` if that could not be found out.
+        """
+        ...
+
+
+SYSTEMS: dict[str, ProofSystem] = {EZKL_KIND: EzklCheck()}
+"""By kind of evidence; each starts a fresh child per check."""

@@ -1,0 +1,133 @@
+"""Reads a raw sample from JSON, NPY, a CSV row or a PNG, in the form that the model's spec describes.
+
+Takes a path and the model's inputs; gives flat lists of numbers by input name, still in raw units.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import files, strict_json
+from .errors import CouldNotCheck, Malformed, UsageError
+from .model_spec import InputSpec, RawFields, RawImage
+
+SAMPLE_LIMIT = 64 << 20
+
+Sample = dict[str, list[float | int]]
+
+
+def read_sample(path: Path, inputs: Sequence[InputSpec]) -> Sample:
+    """The sample in `path`, by the file's ending; raises `Malformed` (``sample-malformed``), `UsageError` or `CouldNotCheck`."""
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError("usage", f"{path.name}: a sample is one of {', '.join(sorted(_READERS))}.")
+    return reader(files.read(path, limit=SAMPLE_LIMIT), inputs)
+
+
+def _read_json(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
+    value = strict_json.parse(data, limit=SAMPLE_LIMIT, floats=True)
+    if not isinstance(value, dict):
+        value = {_only(inputs).name: value}
+    return {name: _flatten(item, name) for name, item in value.items()}
+
+
+def _read_npy(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
+    try:
+        import numpy as np
+    except ImportError as error:
+        raise CouldNotCheck(
+            "native-missing", "Reading .npy needs numpy: pip install 'verinfer[client]'."
+        ) from error
+    try:
+        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, MemoryError, SyntaxError) as error:
+        raise Malformed("sample-malformed", f"Not an NPY file of numbers: {error}.") from error
+    if array.dtype.kind not in "iuf":
+        raise Malformed("sample-malformed", f"The NPY array is of {array.dtype}, not of numbers.")
+    return {_only(inputs).name: array.ravel().tolist()}
+
+
+def _read_csv(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
+    spec = _only(inputs)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(data.decode("utf-8-sig")), strict=True) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Malformed("sample-malformed", f"Not a CSV file: {error}.") from error
+    header = rows.pop(0) if rows and not _is_number(rows[0][0]) else None
+    if len(rows) != 1:
+        raise Malformed("sample-malformed", f"A CSV sample has one row of numbers; this one has {len(rows)}.")
+    row = [_number(cell, spec.name) for cell in rows[0]]
+    if header is None:
+        return {spec.name: row}
+    if (
+        not isinstance(spec.raw, RawFields)
+        or sorted(header) != sorted(spec.raw.fields)
+        or len(row) != len(header)
+    ):
+        raise Malformed("sample-malformed", "The CSV header does not name the model's fields, each once.")
+    by_field = dict(zip(header, row, strict=True))
+    return {spec.name: [by_field[field] for field in spec.raw.fields]}
+
+
+def _read_png(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
+    spec = _only(inputs)
+    if not isinstance(spec.raw, RawImage):
+        raise UsageError("usage", f"{spec.name} is not an image.")
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise CouldNotCheck(
+            "native-missing", "Reading .png needs pillow: pip install 'verinfer[client]'."
+        ) from error
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.size != (spec.raw.width, spec.raw.height):
+                raise UsageError(
+                    "shape-mismatch",
+                    f"The image is {image.width}×{image.height}; {spec.name} takes {spec.raw.width}×{spec.raw.height}.",
+                    field=spec.name,
+                )
+            pixels = image.convert("L").tobytes()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Malformed("sample-malformed", f"Not a PNG image: {error}.") from error
+    return {spec.name: [pixel * spec.raw.maximum / 255 for pixel in pixels]}
+
+
+_READERS: dict[str, Callable[[bytes, Sequence[InputSpec]], Sample]] = {
+    ".json": _read_json,
+    ".npy": _read_npy,
+    ".csv": _read_csv,
+    ".png": _read_png,
+}
+
+
+def _only(inputs: Sequence[InputSpec]) -> InputSpec:
+    if len(inputs) != 1:
+        raise UsageError("usage", "This model has several inputs: give a JSON object by input name.")
+    return inputs[0]
+
+
+def _flatten(value: Any, name: str) -> list[float | int]:
+    if isinstance(value, list):
+        return [number for item in value for number in _flatten(item, name)]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Malformed("sample-malformed", f"{name}: a sample holds numbers only.", field=name)
+    return [value]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(text: str, name: str) -> float:
+    if not _is_number(text):
+        raise Malformed("sample-malformed", f"{name}: {text[:40]!r} is not a number.", field=name)
+    return float(text)

@@ -1,0 +1,79 @@
+"""EZKL's settings as one canonical file, and the check that they say what the manifest says.
+
+EZKL's own verifier accepts changed scales, visibilities and bounds (docs: settings are not bound by the proof), so they are
+pinned by digest and also compared field by field with the manifest that readers take scales and shapes from.
+Canonical: no timestamp, the two arrays whose order varies between processes sorted, RFC 8785.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import strict_json
+from .errors import Malformed
+from .manifest import EzklSystem, Manifest
+
+SETTINGS_LIMIT = 4 << 20
+
+_UNORDERED = ("required_range_checks", "required_lookups")
+_VISIBILITIES = {"public": "Public", "fixed": "Fixed"}
+
+
+def canonical_settings(data: bytes) -> bytes:
+    """The canonical form of the settings file that EZKL wrote; raises `Malformed` (``settings-malformed``)."""
+    value = _parse(data)
+    value.pop("timestamp", None)
+    for name in _UNORDERED:
+        value[name] = sorted(value[name], key=strict_json.canonical)
+    return strict_json.canonical(value)
+
+
+def check_settings(data: bytes, manifest: Manifest) -> None:
+    """Raise `Malformed` (``settings-malformed``) unless these canonical settings say exactly what the manifest says."""
+    if canonical_settings(data) != data:
+        raise Malformed("settings-malformed", "The settings are not in canonical form.")
+    value = _parse(data)
+    system = manifest.proof_system
+    expected = {
+        **_expected_run_args(system),
+        "version": system.version,
+        "model_instance_shapes": [list(tensor.shape) for tensor in manifest.layout],
+        "model_input_scales": [tensor.scale for tensor in manifest.layout if tensor.role != "output"],
+        "model_output_scales": [tensor.scale for tensor in manifest.layout if tensor.role == "output"],
+        # No Poseidon, no polynomial commitments: every instance is a public value.
+        "module_sizes": {"polycommit": [], "poseidon": [0, [0]]},
+    }
+    actual = {**value, **value.get("run_args", {})}
+    for name, wanted in expected.items():
+        if actual.get(name) != wanted:
+            raise Malformed(
+                "settings-malformed", f"The settings' {name} differs from the manifest's.", field=name
+            )
+
+
+def _expected_run_args(system: EzklSystem) -> dict[str, Any]:
+    args = system.run_args
+    return {
+        "input_scale": args.input_scale,
+        "param_scale": args.param_scale,
+        "scale_rebase_multiplier": args.scale_rebase_multiplier,
+        "lookup_range": list(args.lookup_range),
+        "logrows": args.logrows,
+        "num_inner_cols": args.num_inner_cols,
+        "decomp_base": args.decomp_base,
+        "decomp_legs": args.decomp_legs,
+        "disable_freivalds": args.disable_freivalds,
+        "input_visibility": _VISIBILITIES[args.input_visibility],
+        "output_visibility": _VISIBILITIES[args.output_visibility],
+        "param_visibility": _VISIBILITIES[args.param_visibility],
+        "ignore_range_check_inputs_outputs": False,
+    }
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    value = strict_json.parse(data, limit=SETTINGS_LIMIT, floats=True)
+    if not isinstance(value, dict) or not all(isinstance(value.get(name), list) for name in _UNORDERED):
+        raise Malformed("settings-malformed", "These are not EZKL settings.")
+    if not isinstance(value.get("run_args", {}), dict):
+        raise Malformed("settings-malformed", "run_args is not an object.", field="run_args")
+    return value

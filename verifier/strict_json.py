@@ -1,0 +1,110 @@
+"""Strict JSON in, canonical JSON out.
+
+Takes received bytes and gives plain Python values; refuses what two parsers could read differently.
+What is hashed and verified elsewhere are the received bytes, never a re-serialisation.
+Sources: RFC 8259; I-JSON, RFC 7493; canonical form RFC 8785 through the `rfc8785` package.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import rfc8785
+
+from .errors import Malformed
+
+MAX_DEPTH = 32
+"""Levels of nesting; the deepest document of ours has 7."""
+
+MAX_DIGITS = 20
+"""Digits of one integer; every integer of ours is below 2^53."""
+
+
+def parse(data: bytes, *, limit: int, floats: bool = False) -> Any:
+    """Parse `data` strictly.
+
+    `limit` is the largest accepted size in bytes.
+    `floats` admits finite floats, which only EZKL's own settings need.
+    Raises `Malformed` with ``too-large`` or ``json-invalid``.
+    """
+    if len(data) > limit:
+        raise Malformed("too-large", f"The document has {len(data)} bytes; the limit is {limit}.")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed("json-invalid", "Not UTF-8.") from error
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_float if floats else _no_float,
+            parse_constant=_no_constant,
+        )
+    except (ValueError, RecursionError) as error:
+        raise Malformed("json-invalid", f"Not JSON: {error}.") from error
+    _check(value, 0)
+    return value
+
+
+def canonical(value: Any) -> bytes:
+    """The RFC 8785 bytes of `value`; raises `Malformed` where it has none (lone surrogates, integers past 2^53)."""
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+        raise Malformed("json-invalid", f"No canonical form: {error}.") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise Malformed("json-invalid", "An object has a duplicate key.")
+    return result
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise Malformed("json-invalid", f"An integer has more than {MAX_DIGITS} digits.")
+    if text == "-0":
+        raise Malformed("json-invalid", "Minus zero is not an integer.")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value - value != 0:
+        raise Malformed("json-invalid", "A number is too large.")
+    return value
+
+
+def _no_float(text: str) -> NoReturn:
+    raise Malformed("json-invalid", f"A float ({text[:20]}) where only integers are allowed.")
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise Malformed("json-invalid", f"{text} is not JSON.")
+
+
+def _check(value: Any, depth: int) -> None:
+    # After the parser, whose own recursion limit has turned the deepest bombs into a RecursionError.
+    if isinstance(value, str):
+        if not value.isascii():
+            _check_encodable(value)
+    elif isinstance(value, (dict, list)):
+        if depth == MAX_DEPTH:
+            raise Malformed("json-invalid", f"Nested deeper than {MAX_DEPTH} levels.")
+        if isinstance(value, dict):
+            for key in value:
+                _check_encodable(key)
+        for item in value.values() if isinstance(value, dict) else value:
+            if not isinstance(item, int):
+                _check(item, depth + 1)
+
+
+def _check_encodable(text: str) -> None:
+    # A lone surrogate survives json.loads and has no UTF-8 form.
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise Malformed("json-invalid", "A string holds a lone surrogate.") from error

@@ -1,0 +1,97 @@
+"""What a successful verification gives: only verified facts, the claims they support, and the caveats that remain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from .manifest import ModelIdentity
+from .statement import Mode
+
+
+class Claim(StrEnum):
+    """What holds, given the policy; the gloss is in `CLAIMS`."""
+
+    COMPUTED_BY_CIRCUIT = "computed-by-circuit"
+    COMPUTED_BY_MODEL = "computed-by-model"
+    FRESH_FOR_NONCE = "fresh-for-nonce"
+    SIGNED_BY_ISSUER = "signed-by-issuer"
+    INPUT_IS_YOURS = "input-is-yours"
+
+
+class Caveat(StrEnum):
+    """What does not hold, or was not checked; the gloss is in `CAVEATS`."""
+
+    INSECURE_SRS = "insecure-srs"
+    MODEL_EQUIVALENCE_NOT_CHECKED = "model-equivalence-not-checked"
+    NOT_PROVEN = "not-proven"
+    PROOF_PENDING = "proof-pending"
+    PROOF_OVERDUE = "proof-overdue"
+    PROOF_SYSTEM_OPEN_RISKS = "proof-system-open-risks"
+    INPUT_NOT_AUTHENTICATED = "input-not-authenticated"
+    INPUT_NOT_CHECKED = "input-not-checked"
+    NONCE_NOT_CHECKED = "nonce-not-checked"
+    AUDIENCE_NOT_CHECKED = "audience-not-checked"
+    MODE_NOT_CHECKED = "mode-not-checked"
+    LABEL_TIED = "label-tied"
+    PAST_TIME = "past-time"
+    POLICY_FROM_OPERATOR = "policy-from-operator"
+    POLICY_OWNER_NOT_PINNED = "policy-owner-not-pinned"
+
+
+CLAIMS: dict[Claim, str] = {
+    Claim.COMPUTED_BY_CIRCUIT: "a proof shows that the pinned circuit gave exactly this output for exactly this input",
+    Claim.COMPUTED_BY_MODEL: "the circuit was rebuilt from the pinned ONNX file, so it is that model, quantised",
+    Claim.FRESH_FOR_NONCE: "the answer was made for your nonce and no other",
+    Claim.SIGNED_BY_ISSUER: "a service key that you pinned signed it, while that key was valid",
+    Claim.INPUT_IS_YOURS: "the input is the sample that you gave, quantised",
+}
+
+CAVEATS: dict[Caveat, str] = {
+    Caveat.INSECURE_SRS: "INSECURE SRS: whoever made this SRS can forge proofs; for trials only",
+    Caveat.MODEL_EQUIVALENCE_NOT_CHECKED: "nobody you trust has rebuilt the circuit from the ONNX file",
+    Caveat.NOT_PROVEN: "no proof: the operator's word is all there is for the output",
+    Caveat.PROOF_PENDING: "the proof that this mode promises is not there yet",
+    Caveat.PROOF_OVERDUE: "the proof that this mode promises is overdue",
+    Caveat.PROOF_SYSTEM_OPEN_RISKS: "EZKL and halo2 have open audit findings; later code is not audited",
+    Caveat.INPUT_NOT_AUTHENTICATED: "nothing says that the input is true of the world",
+    Caveat.INPUT_NOT_CHECKED: "you gave no sample to compare the input with",
+    Caveat.NONCE_NOT_CHECKED: "you gave no nonce, so the answer may be an old one or somebody else's",
+    Caveat.AUDIENCE_NOT_CHECKED: "the statement names an audience and you named none",
+    Caveat.MODE_NOT_CHECKED: "you did not say which mode you asked for",
+    Caveat.LABEL_TIED: "two labels have the same score; the first was taken",
+    Caveat.PAST_TIME: "judged at a past time that you stated, not now",
+    Caveat.POLICY_FROM_OPERATOR: "the policy came from the operator on first use: the operator chose what you trust",
+    Caveat.POLICY_OWNER_NOT_PINNED: "the policy is signed, but you named no owner key to check that with",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output tensor, in the units that people read."""
+
+    name: str
+    shape: tuple[int, ...]
+    values: tuple[float, ...]
+    fields: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """Verified facts about one answer; made by `verify.verify` and nothing else."""
+
+    statement_digest: str
+    model: ModelIdentity
+    circuit: str | None
+    runtime: str
+    mode: Mode
+    issuer: str
+    nonce: str
+    audience: str | None
+    issued_at: datetime
+    outputs: tuple[Output, ...]
+    label: str | None
+    evidence: tuple[str, ...]
+    claims: tuple[Claim, ...]
+    caveats: tuple[Caveat, ...]

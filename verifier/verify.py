@@ -1,0 +1,350 @@
+"""Verification of a receipt: the numbered steps of the design's section 4, in their normative order.
+
+::
+
+    1  size limits, strict parse
+    2  policy valid at `now`, serial not below the smallest accepted
+    3  signature by a pinned issuer, valid at issued_at
+    4  nonce, audience and mode as expected; issued_at within max_age
+    5  model, circuit or runtime pinned and not revoked; tensors as in the manifest; local files have the pinned digests
+    6  the caller's sample, quantised, equals the statement's input
+    7  instances built from statement and manifest            (with step 8, in the proof system)
+    8  each proof, in a limited child
+    9  each quote
+    10 what the policy requires was verified in this run
+    11 claims and caveats from what passed
+
+The first failing step gives the error, so the order is part of the interface.
+Pure but for the children of step 8: bytes in, value out; no clock, no socket, no environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from . import dsse, numbers, preprocess
+from .bundle import Bundle, Bundles, open_bundle
+from .errors import Rejected, UsageError
+from .evidence import Evidence
+from .manifest import Manifest, Tensor
+from .policy import CircuitPin, ModelPin, Policy, TrustedPolicy
+from .proof_systems import SYSTEMS, ProofSystem
+from .receipt import Receipt, parse_receipt
+from .statement import Mode, Predicate, Statement, TensorValue
+from .verdict import Caveat, Claim, Output, Verified
+from .wire import parse_time
+
+CLOCK_SKEW = timedelta(seconds=60)
+"""How far ahead of the verifier's clock an issuer's may be (design, section 4, step 4)."""
+
+_LATER_PROOF: tuple[Mode, ...] = ("tee+zk", "tee+proof")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expect:
+    """What the caller asked for; what is absent becomes a caveat.
+
+    `model` is a name or an ONNX digest; `sample` is raw, by input name, flat; `past` says that `now` is a stated past time.
+    """
+
+    model: str | None = None
+    nonce: str | None = None
+    audience: str | None = None
+    mode: Mode | None = None
+    sample: Mapping[str, Sequence[float | int]] | None = None
+    min_serial: int = 1
+    past: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Pinned:
+    model: ModelPin
+    circuit: CircuitPin | None
+    bundle: Bundle
+
+
+def verify(
+    data: bytes,
+    *,
+    policy: TrustedPolicy,
+    now: datetime,
+    expect: Expect,
+    bundles: Bundles,
+    proof_systems: Mapping[str, ProofSystem] = SYSTEMS,
+) -> Verified:
+    """Verify the receipt in `data` and return what is known because of it.
+
+    `now` is timezone-aware. Raises `Malformed`, `Rejected`, `CouldNotCheck` or `UsageError`; there is no other failure.
+    """
+    receipt = parse_receipt(data)  # (1)
+    _check_policy(policy.policy, now, expect)  # (2)
+    _check_signature(receipt, policy.policy)  # (3)
+    _check_request(receipt.statement.predicate, policy.policy, now, expect)  # (4)
+    pinned = _check_pins(receipt.statement.predicate, policy.policy, expect, bundles)  # (5)
+    if expect.sample is not None:
+        _check_sample(receipt.statement.predicate, pinned.bundle.manifest, expect.sample)  # (6)
+    verified = _check_evidence(receipt, pinned, proof_systems)  # (7) (8) (9)
+    _check_required(policy.policy, receipt.statement.predicate, verified)  # (10)
+    return _conclude(receipt, policy, now, expect, pinned, verified)  # (11)
+
+
+def _check_policy(policy: Policy, now: datetime, expect: Expect) -> None:
+    if now >= parse_time(policy.valid_until):
+        raise Rejected("policy-expired", f"The policy was valid until {policy.valid_until}; get a newer one.")
+    if policy.serial < expect.min_serial:
+        raise Rejected(
+            "policy-rollback",
+            f"The policy's serial is {policy.serial}, the least accepted {expect.min_serial}.",
+        )
+
+
+def _check_signature(receipt: Receipt, policy: Policy) -> None:
+    signer, predicate = receipt.envelope.signer, receipt.statement.predicate
+    pin = policy.issuer(signer)
+    if signer in policy.revoked.issuers:
+        raise Rejected("issuer-revoked")
+    if pin is None:
+        raise Rejected("issuer-unknown", f"The key {signer} is not in the policy.")
+    if not dsse.verifies(receipt.envelope, pin.public_key):
+        raise Rejected("signature-invalid")
+    if predicate.issuer != signer:
+        raise Rejected("issuer-mismatch")
+    if not parse_time(pin.valid_from) <= parse_time(predicate.issued_at) < parse_time(pin.valid_until):
+        raise Rejected("issuer-not-valid-then")
+
+
+def _check_request(predicate: Predicate, policy: Policy, now: datetime, expect: Expect) -> None:
+    if expect.nonce is not None and predicate.nonce != expect.nonce:
+        raise Rejected("nonce-mismatch")
+    if expect.audience is not None and predicate.audience != expect.audience:
+        raise Rejected("audience-mismatch")
+    if expect.mode is not None and predicate.mode != expect.mode:
+        raise Rejected("mode-mismatch", f"The statement's mode is {predicate.mode}, not {expect.mode}.")
+    issued_at = parse_time(predicate.issued_at)
+    if issued_at > now + CLOCK_SKEW:
+        raise Rejected("issued-in-future")
+    if now - issued_at > timedelta(seconds=policy.max_age):
+        raise Rejected("too-old", f"Issued at {predicate.issued_at}; the policy accepts {policy.max_age} s.")
+
+
+def _check_pins(predicate: Predicate, policy: Policy, expect: Expect, bundles: Bundles) -> _Pinned:
+    if expect.model is None and len(policy.models) > 1:
+        raise UsageError("model-ambiguous", "The policy pins several models: say which one you asked.")
+    if predicate.model.onnx in policy.revoked.models:
+        raise Rejected("model-revoked")
+    model = policy.model(predicate.model.onnx)
+    if model is None or model.name != predicate.model.name:
+        raise Rejected(
+            "model-not-pinned", f"The policy has no model {predicate.model.name} with that ONNX digest."
+        )
+    if expect.model is not None and expect.model not in (model.name, model.onnx):
+        raise Rejected("model-mismatch", f"The statement is about {model.name}, not {expect.model}.")
+    circuit = _pinned_circuit(predicate, policy, model)
+    bundle = open_bundle(bundles.read(circuit.digest), circuit.digest)
+    if bundle.provenance != "ceremony" and "allow_insecure_srs" not in policy.relaxations:
+        raise Rejected("insecure-srs")
+    manifest = bundle.manifest
+    if manifest.model != predicate.model:
+        raise Rejected("tensors-mismatch", "The statement's model is not the one of the manifest.")
+    if (
+        predicate.runtime.kind == "circuit"
+        and predicate.runtime.version != f"ezkl {manifest.proof_system.version}"
+    ):
+        raise Rejected("runtime-not-pinned", "The statement's runtime is not the one of the manifest.")
+    by_circuit = predicate.runtime.kind == "circuit"
+    bound = manifest.proof_system.bound if by_circuit else None
+    _check_tensors(predicate.input, manifest.tensors("input"), bound)
+    _check_tensors(predicate.output, manifest.tensors("output"), bound)
+    return _Pinned(model, circuit if by_circuit else None, bundle)
+
+
+def _pinned_circuit(predicate: Predicate, policy: Policy, model: ModelPin) -> CircuitPin:
+    """The statement's circuit; for an fp32 answer the first accepted one, whose manifest describes the tensors."""
+    if predicate.circuit is not None:
+        if predicate.circuit in policy.revoked.circuits:
+            raise Rejected("circuit-revoked")
+        pin = model.circuit(predicate.circuit)
+        if pin is None:
+            raise Rejected("circuit-not-pinned")
+        return pin
+    if predicate.runtime.version not in model.runtimes:
+        raise Rejected(
+            "runtime-not-pinned", f"The policy does not accept {predicate.runtime.version} for {model.name}."
+        )
+    usable = [pin for pin in model.circuits if pin.digest not in policy.revoked.circuits]
+    if not usable:
+        raise Rejected(
+            "circuit-not-pinned", "No circuit of this model is accepted, so nothing describes its tensors."
+        )
+    return usable[0]
+
+
+def _check_tensors(actual: Sequence[TensorValue], pinned: Sequence[Tensor], bound: int | None) -> None:
+    if [tensor.name for tensor in actual] != [tensor.name for tensor in pinned]:
+        raise Rejected("tensors-mismatch", "Other tensors, or another order, than in the manifest.")
+    for mine, theirs in zip(pinned, actual, strict=True):
+        for what in ("shape", "dtype", "visibility"):
+            if getattr(mine, what) != getattr(theirs, what):
+                raise Rejected(
+                    "tensors-mismatch", f"{mine.name}: another {what} than in the manifest.", field=mine.name
+                )
+        if bound is not None and any(abs(value) >= bound for value in _integers(theirs)):
+            raise Rejected(
+                "tensors-mismatch", f"{mine.name}: a value is beyond the circuit's range.", field=mine.name
+            )
+
+
+def _check_sample(
+    predicate: Predicate, manifest: Manifest, sample: Mapping[str, Sequence[float | int]]
+) -> None:
+    for tensor, spec, claimed in zip(
+        manifest.tensors("input"), manifest.inputs, predicate.input, strict=True
+    ):
+        if spec.name not in sample:
+            raise UsageError("input-missing", f"The sample has no {spec.name}.", field=spec.name)
+        values = preprocess.to_input(spec, sample[spec.name])
+        mine: str | tuple[int, ...]
+        if isinstance(claimed.value, str):
+            mine = numbers.encode(values, tensor.dtype)
+        else:
+            bound = manifest.proof_system.bound
+            mine = tuple(
+                numbers.quantise(value, tensor.scale, bound=bound, field=spec.name) for value in values
+            )
+        if mine != claimed.value:
+            raise Rejected("input-mismatch", field=spec.name)
+    if unknown := set(sample) - {spec.name for spec in manifest.inputs}:
+        raise UsageError("input-unknown", f"The model has no input {min(unknown)}.", field=min(unknown))
+
+
+def _check_evidence(receipt: Receipt, pinned: _Pinned, systems: Mapping[str, ProofSystem]) -> tuple[str, ...]:
+    # Proofs before quotes; by name within each, so that a receipt's own order decides nothing.
+    for kind, evidence in sorted(
+        receipt.evidence.items(), key=lambda item: (not item[0].startswith("proof/"), item[0])
+    ):
+        if kind.startswith("proof/"):
+            _check_proof(kind, evidence, receipt.statement, pinned, systems)
+        else:
+            raise Rejected("evidence-unsupported", f"This version cannot check {kind}.", field=kind)
+    return tuple(sorted(receipt.evidence))
+
+
+def _check_proof(
+    kind: str, evidence: Evidence, statement: Statement, pinned: _Pinned, systems: Mapping[str, ProofSystem]
+) -> None:
+    if statement.predicate.runtime.kind != "circuit":
+        raise Rejected("proof-for-wrong-runtime", field=kind)
+    if kind not in systems or kind != f"proof/{pinned.bundle.manifest.proof_system.name}":
+        raise Rejected("evidence-unsupported", f"This circuit has no proofs of the kind {kind}.", field=kind)
+    systems[kind].check(statement, pinned.bundle, evidence)
+
+
+def _check_required(policy: Policy, predicate: Predicate, verified: Sequence[str]) -> None:
+    # The signature always verified (step 3). A mode satisfies nothing: it is the operator's word.
+    for requirement in policy.require:
+        if requirement == "signature" or any(kind.startswith(f"{requirement}/") for kind in verified):
+            continue
+        if requirement == "proof" and predicate.mode in _LATER_PROOF:
+            continue
+        raise Rejected(
+            "evidence-missing",
+            f"The policy requires a {requirement}; the receipt has none.",
+            field=requirement,
+        )
+
+
+def _conclude(
+    receipt: Receipt,
+    policy: TrustedPolicy,
+    now: datetime,
+    expect: Expect,
+    pinned: _Pinned,
+    verified: Sequence[str],
+) -> Verified:
+    predicate, manifest = receipt.statement.predicate, pinned.bundle.manifest
+    outputs = tuple(
+        _output(manifest, tensor, index, claimed)
+        for index, (tensor, claimed) in enumerate(
+            zip(manifest.tensors("output"), predicate.output, strict=True)
+        )
+    )
+    scores = outputs[0].values
+    proven = any(kind.startswith("proof/") for kind in verified)
+    return Verified(
+        statement_digest=receipt.statement.digest,
+        model=predicate.model,
+        circuit=predicate.circuit,
+        runtime=predicate.runtime.version,
+        mode=predicate.mode,
+        issuer=predicate.issuer,
+        nonce=predicate.nonce,
+        audience=predicate.audience,
+        issued_at=parse_time(predicate.issued_at),
+        outputs=outputs,
+        label=manifest.labels[scores.index(max(scores))] if manifest.labels is not None else None,
+        evidence=tuple(verified),
+        claims=tuple(_claims(expect, pinned, proven=proven)),
+        caveats=tuple(
+            _caveats(predicate, policy, now, expect, pinned, proven=proven)
+            + ([Caveat.LABEL_TIED] if manifest.labels is not None and scores.count(max(scores)) > 1 else [])
+        ),
+    )
+
+
+def _claims(expect: Expect, pinned: _Pinned, *, proven: bool) -> list[Claim]:
+    claims = [Claim.SIGNED_BY_ISSUER]
+    if proven:
+        claims.append(Claim.COMPUTED_BY_CIRCUIT)
+        if pinned.circuit is not None and pinned.circuit.model_checked == "reproduced":
+            claims.append(Claim.COMPUTED_BY_MODEL)
+    if expect.nonce is not None:
+        claims.append(Claim.FRESH_FOR_NONCE)
+    if expect.sample is not None:
+        claims.append(Claim.INPUT_IS_YOURS)
+    return claims
+
+
+def _caveats(
+    predicate: Predicate,
+    policy: TrustedPolicy,
+    now: datetime,
+    expect: Expect,
+    pinned: _Pinned,
+    *,
+    proven: bool,
+) -> list[Caveat]:
+    overdue = predicate.prove_by is not None and now > parse_time(predicate.prove_by)
+    later = predicate.mode in _LATER_PROOF
+    conditions = {
+        Caveat.INSECURE_SRS: proven and pinned.bundle.provenance != "ceremony",
+        Caveat.MODEL_EQUIVALENCE_NOT_CHECKED: pinned.circuit is not None
+        and pinned.circuit.model_checked != "reproduced",
+        Caveat.NOT_PROVEN: not proven and not later,
+        Caveat.PROOF_PENDING: not proven and later and not overdue,
+        Caveat.PROOF_OVERDUE: not proven and later and overdue,
+        Caveat.PROOF_SYSTEM_OPEN_RISKS: proven,
+        Caveat.INPUT_NOT_AUTHENTICATED: True,
+        Caveat.INPUT_NOT_CHECKED: expect.sample is None,
+        Caveat.NONCE_NOT_CHECKED: expect.nonce is None,
+        Caveat.AUDIENCE_NOT_CHECKED: expect.audience is None and predicate.audience is not None,
+        Caveat.MODE_NOT_CHECKED: expect.mode is None,
+        Caveat.PAST_TIME: expect.past,
+        Caveat.POLICY_FROM_OPERATOR: policy.origin == "operator",
+        Caveat.POLICY_OWNER_NOT_PINNED: policy.origin == "owner-not-pinned",
+    }
+    return [caveat for caveat, holds in conditions.items() if holds]
+
+
+def _output(manifest: Manifest, tensor: Tensor, index: int, claimed: TensorValue) -> Output:
+    if isinstance(claimed.value, str):
+        values: tuple[float | int, ...] = numbers.decode(claimed.value, claimed.dtype)
+    else:
+        values = tuple(numbers.dequantise(value, tensor.scale) for value in claimed.value)
+    spec = manifest.outputs[index]
+    return Output(tensor.name, tensor.shape, preprocess.to_output(spec, values), spec.fields)
+
+
+def _integers(tensor: TensorValue) -> tuple[int, ...]:
+    return () if isinstance(tensor.value, str) else tensor.value
