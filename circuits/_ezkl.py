@@ -1,0 +1,101 @@
+"""The circuits' only importer of EZKL; every function runs inside a limited child and takes paths and plain JSON.
+
+EZKL's return values are not believed: the caller reads the files again.
+Every argument is given by name, since EZKL's defaults are file names in the working directory.
+Its type stubs show no defaults, hence the few ignores.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import ezkl
+
+
+def gen_settings(*, model: str, output: str, run_args: dict[str, Any]) -> bool:
+    """ONNX to settings, for these run args."""
+    return bool(ezkl.gen_settings(model=model, output=output, py_run_args=_run_args(run_args)))
+
+
+def count_rows(
+    *, model: str, directory: str, candidates: list[dict[str, Any]]
+) -> list[dict[str, Any] | None]:
+    """The settings of each candidate, or None where EZKL refuses it; rows need no keys, so this is cheap."""
+    path = Path(directory) / "candidate.json"
+    found: list[dict[str, Any] | None] = []
+    for candidate in candidates:
+        try:
+            ezkl.gen_settings(model=model, output=str(path), py_run_args=_run_args(candidate))
+            found.append(json.loads(path.read_text()))
+        except RuntimeError:
+            found.append(None)
+    return found
+
+
+def compile_circuit(*, model: str, compiled: str, settings: str) -> bool:
+    """ONNX and settings to a compiled circuit."""
+    return bool(ezkl.compile_circuit(model=model, compiled_circuit=compiled, settings_path=settings))
+
+
+def gen_srs(*, path: str, logrows: int) -> None:
+    """A local SRS, whose maker can forge proofs."""
+    ezkl.gen_srs(srs_path=path, logrows=logrows)
+
+
+def setup(*, compiled: str, vk: str, pk: str, srs: str) -> bool:
+    """Compiled circuit and SRS to vk and pk."""
+    return bool(ezkl.setup(model=compiled, vk_path=vk, pk_path=pk, srs_path=srs))  # type: ignore[call-arg]
+
+
+def gen_witness(*, data: str, compiled: str, witness: str) -> list[list[str]]:
+    """Forward pass of one input; writes the witness and gives the outputs as field elements in hex."""
+    ezkl.gen_witness(data=data, model=compiled, output=witness)  # type: ignore[call-arg]
+    outputs: list[list[str]] = json.loads(Path(witness).read_text())["outputs"]
+    return outputs
+
+
+def forward_many(
+    *, model: str, run_args: dict[str, Any], inputs: str, directory: str
+) -> list[list[list[str]]] | None:
+    """Forward passes of many inputs (a JSON file with a list of EZKL inputs); None as soon as one is out of range."""
+    home = Path(directory)
+    settings, compiled, data, witness = (
+        str(home / f"trial.{name}") for name in ("settings", "compiled", "data", "witness")
+    )
+    results: list[list[list[str]]] = []
+    try:
+        ezkl.gen_settings(model=model, output=settings, py_run_args=_run_args(run_args))
+        ezkl.compile_circuit(model=model, compiled_circuit=compiled, settings_path=settings)
+        for item in json.loads(Path(inputs).read_text()):
+            Path(data).write_text(json.dumps({"input_data": item}))
+            results.append(gen_witness(data=data, compiled=compiled, witness=witness))
+    except RuntimeError:
+        return None
+    return results
+
+
+def prove(*, witness: str, compiled: str, pk: str, proof: str, srs: str) -> dict[str, Any]:
+    """Witness to proof; gives what the bare call cost: seconds and the peak memory of this process in bytes."""
+    started = time.perf_counter()
+    ezkl.prove(witness=witness, model=compiled, pk_path=pk, proof_path=proof, srs_path=srs)
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def verify(*, proof: str, settings: str, vk: str, srs: str) -> bool:
+    """EZKL's verdict on files as they lie in a package; only the self-test of a compilation asks it here."""
+    return (
+        ezkl.verify(proof_path=proof, settings_path=settings, vk_path=vk, srs_path=srs, reduced_srs=False)
+        is True
+    )
+
+
+def _run_args(values: dict[str, Any]) -> ezkl.PyRunArgs:
+    args = ezkl.PyRunArgs()
+    for name, value in values.items():
+        setattr(args, name, tuple(value) if name == "lookup_range" else value)
+    return args

@@ -1,0 +1,207 @@
+"""The circuits' only importer of onnx and onnxruntime; every function runs inside a limited child.
+
+An ONNX file from outside is a hostile program: it is read only here, and only after its own refusals.
+Sources: ONNX IR specification (graphs, opsets, external data), ONNX operator names of the domain ``ai.onnx``.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper, numpy_helper
+
+from verinfer.verifier.digest import CHALLENGE_LIMBS
+from verinfer.verifier.errors import UsageError
+from verinfer.verifier.manifest import CHALLENGE_NAME
+
+DTYPES: dict[int, str] = {TensorProto.FLOAT: "FP32", TensorProto.INT64: "INT64"}
+NUMPY: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
+MOST_ELEMENTS = 1 << 24
+MOST_NODES = 10_000
+_SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+def inspect(*, model: str) -> dict[str, Any]:
+    """Inputs and outputs with names, shapes and datatypes, and the operators used; refuses what could not be proven.
+
+    Raises `UsageError` (``model-refused``) with the reason.
+    """
+    graph = _load(model).graph
+    initialised = {tensor.name for tensor in graph.initializer}
+    return {
+        "inputs": [_tensor(value) for value in graph.input if value.name not in initialised],
+        "outputs": [_tensor(value) for value in graph.output],
+        "operators": sorted({node.op_type for node in graph.node}),
+        "parameters": sum(prod(tensor.dims) for tensor in graph.initializer),
+    }
+
+
+def wrap(*, model: str, output: str) -> None:
+    """Add the challenge, an INT64 input that nothing consumes, after everything else was done to the graph."""
+    loaded = _load(model)
+    limbs = helper.make_tensor_value_info(CHALLENGE_NAME, TensorProto.INT64, [1, CHALLENGE_LIMBS])
+    loaded.graph.input.append(limbs)
+    Path(output).write_bytes(loaded.SerializeToString(deterministic=True))
+
+
+def run_many(*, model: str, inputs: str) -> list[list[list[float]]]:
+    """fp32 outputs, flat, for each sample of an NPZ file with one array per input name, [N, …]."""
+    session = _session(Path(model).read_bytes())
+    with np.load(inputs, allow_pickle=False) as arrays:
+        batch = {value.name: arrays[value.name] for value in session.get_inputs()}
+    results = []
+    for index in range(len(next(iter(batch.values())))):
+        feed = {name: array[index] for name, array in batch.items()}
+        results.append([np.asarray(value).ravel().tolist() for value in session.run(None, feed)])
+    return results
+
+
+def read_samples(*, path: str, names: list[str], most: int) -> dict[str, list[list[float]]]:
+    """Raw samples from an NPZ file: per name, at most `most` flat lists; raises `UsageError` (``sample-malformed``)."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in names}
+    except (KeyError, ValueError, OSError) as error:
+        raise UsageError("sample-malformed", f"samples.npz needs one array per input: {error}.") from error
+    if len({len(array) for array in found.values()}) != 1 or not len(next(iter(found.values()))):
+        raise UsageError(
+            "sample-malformed", "samples.npz needs as many samples for each input, and at least one."
+        )
+    return {name: [sample.ravel().tolist() for sample in array[:most]] for name, array in found.items()}
+
+
+def write_samples(*, path: str, tensors: dict[str, dict[str, Any]]) -> None:
+    """An NPZ file of preprocessed samples: per name, ``shape``, ``dtype`` and a list of flat ``values``."""
+    arrays = {
+        name: np.asarray(item["values"], dtype=NUMPY[item["dtype"]]).reshape(-1, *item["shape"])
+        for name, item in tensors.items()
+    }
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+_loaded: onnxruntime.InferenceSession | None = None
+
+
+def load(*, model: str) -> str:
+    """Make this process a worker for one model; gives onnxruntime's version."""
+    global _loaded  # noqa: PLW0603 - a worker process holds one session for its whole life
+    _loaded = _session(Path(model).read_bytes())
+    return f"onnxruntime {onnxruntime.__version__}"
+
+
+def infer(*, inputs: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """One fp32 inference of the loaded model: tensors as base64 of little-endian bytes, by name."""
+    assert _loaded is not None
+    feed = {
+        name: np.frombuffer(base64.b64decode(item["value"]), dtype=NUMPY[item["dtype"]]).reshape(
+            item["shape"]
+        )
+        for name, item in inputs.items()
+    }
+    names = [value.name for value in _loaded.get_outputs()]
+    results: Iterable[Any] = _loaded.run(names, feed)
+    return {name: _bytes(np.asarray(value)) for name, value in zip(names, results, strict=True)}
+
+
+def _bytes(array: npt.NDArray[Any]) -> str:
+    return base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode("ascii")
+
+
+def _session(data: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # One thread gives one order of additions, so the same answer each time.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def _load(path: str) -> onnx.ModelProto:
+    """Parse and refuse; external data is never followed, since the proto alone is read."""
+    data = Path(path).read_bytes()
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise _refusal("it is not an ONNX file") from error
+    _check_graph(model)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise _refusal(f"the ONNX checker says: {str(error).splitlines()[0][:300]}") from error
+    return model
+
+
+def _check_graph(model: onnx.ModelProto) -> None:
+    graph = model.graph
+    if any(opset.domain not in ("", "ai.onnx") for opset in model.opset_import):
+        raise _refusal("it uses operators of its own domain")
+    if model.functions or model.training_info:
+        raise _refusal("it has local functions or training information")
+    if graph.sparse_initializer:
+        raise _refusal("it has sparse initializers")
+    if len(graph.node) > MOST_NODES:
+        raise _refusal(f"it has {len(graph.node)} nodes, more than {MOST_NODES}")
+    names = [value.name for value in graph.input] + [out for node in graph.node for out in node.output if out]
+    if CHALLENGE_NAME in names or CHALLENGE_NAME in {tensor.name for tensor in graph.initializer}:
+        raise _refusal(f"the name {CHALLENGE_NAME} is reserved")
+    if len(set(names)) != len(names):
+        raise _refusal("two tensors have one name")
+    _check_nodes(graph)
+    _check_initializers(graph)
+    for value in (*graph.input, *graph.output):
+        _tensor(value)
+
+
+def _check_nodes(graph: onnx.GraphProto) -> None:
+    for node in graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            raise _refusal(f"{node.op_type} is of the domain {node.domain[:64]}")
+        if any(attribute.type in _SUBGRAPHS for attribute in node.attribute):
+            raise _refusal(f"{node.op_type} has a graph inside")
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                _check_tensor(attribute.t)
+
+
+def _check_initializers(graph: onnx.GraphProto) -> None:
+    total = 0
+    for tensor in graph.initializer:
+        _check_tensor(tensor)
+        total += prod(tensor.dims)
+        if total > MOST_ELEMENTS:
+            raise _refusal(f"it has more than {MOST_ELEMENTS} parameters")
+
+
+def _check_tensor(tensor: onnx.TensorProto) -> None:
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise _refusal(f"{tensor.name[:64]} is in an external file")
+    if any(dim < 0 for dim in tensor.dims) or prod(tensor.dims) > MOST_ELEMENTS:
+        raise _refusal(f"{tensor.name[:64]} has absurd dimensions")
+    if tensor.data_type == TensorProto.STRING:
+        raise _refusal(f"{tensor.name[:64]} holds strings")
+    array = numpy_helper.to_array(tensor)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise _refusal(f"{tensor.name[:64]} holds NaN or infinities")
+
+
+def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    kind = value.type.tensor_type
+    if kind.elem_type not in DTYPES:
+        raise _refusal(f"{value.name[:64]} is neither FP32 nor INT64")
+    shape = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in kind.shape.dim]
+    if not shape or any(dim <= 0 for dim in shape):
+        raise _refusal(f"{value.name[:64]} has no fixed shape; export with static dimensions")
+    if prod(shape) > MOST_ELEMENTS:
+        raise _refusal(f"{value.name[:64]} has {prod(shape)} elements, more than {MOST_ELEMENTS}")
+    return {"name": value.name, "shape": shape, "dtype": DTYPES[kind.elem_type]}
+
+
+def _refusal(reason: str) -> UsageError:
+    return UsageError("model-refused", f"The model is refused: {reason}.")

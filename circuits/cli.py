@@ -1,0 +1,140 @@
+"""``verinfer compile``, ``reproduce``, ``card`` and ``srs``: library functions plus arguments and output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from verinfer.verifier.digest import sha256
+
+from . import srs as srs_files
+from .compile import compile_model
+from .package import Package, open_package
+from .reproduce import reproduce as rebuild
+
+Folder = click.Path(path_type=Path, exists=True, file_okay=False)
+File = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command("compile")
+@click.argument("model", type=Folder)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The package's folder; must not exist."
+)
+@click.option("--srs", type=File, help="A full SRS file; default: the ceremony's from the cache.")
+@click.option(
+    "--insecure-srs", is_flag=True, help="Use a local SRS, whose maker can forge proofs: for trials only."
+)
+@click.option("--json", "as_json", is_flag=True, help="The card as JSON.")
+def compile_(model: Path, out: Path, srs: Path | None, *, insecure_srs: bool, as_json: bool) -> None:
+    """Compile the model folder MODEL (network.onnx, spec.json, samples.npz) to a circuit package."""
+    with _progress(quiet=as_json) as on_progress:
+        package = compile_model(model, out, srs=srs, insecure_srs=insecure_srs, on_progress=on_progress)
+    _print_card(package, as_json=as_json)
+
+
+@click.command("reproduce")
+@click.argument("package", type=Folder)
+@click.argument("network", type=File)
+@click.option("--json", "as_json", is_flag=True)
+def reproduce(package: Path, network: Path, *, as_json: bool) -> None:
+    """Rebuild PACKAGE's circuit from the ONNX file NETWORK, and say whether it is that model."""
+    with _progress(quiet=as_json) as on_progress:
+        result = rebuild(open_package(package), network, on_progress=on_progress)
+    if as_json:
+        click.echo(json.dumps({"verdict": "reproduced", "circuit": result.circuit}))
+    else:
+        click.echo(f"REPRODUCED  circuit {result.circuit} is this model, quantised")
+        click.echo(
+            f"  largest error against fp32 on {result.fidelity.samples} samples: {result.fidelity.error:.3g}"
+        )
+
+
+@click.command("card")
+@click.argument("package", type=Folder)
+@click.option("--json", "as_json", is_flag=True)
+def card(package: Path, *, as_json: bool) -> None:
+    """Print what PACKAGE is, how well it agrees with fp32, and what it costs."""
+    _print_card(open_package(package), as_json=as_json)
+
+
+@click.group("srs")
+def srs() -> None:
+    """Make, fetch and look at structured reference strings."""
+
+
+@srs.command("make")
+@click.argument("logrows", type=click.IntRange(1, 26))
+def make(logrows: int) -> None:
+    """Make a local, INSECURE SRS for k = LOGROWS: whoever makes it can forge proofs."""
+    made = srs_files.make_insecure(logrows)
+    click.echo(f"{made.path}\nINSECURE: whoever made this SRS can forge proofs; for trials only.")
+
+
+@srs.command("fetch")
+@click.argument("file", type=File)
+def fetch(file: Path) -> None:
+    """Take the ceremony's FILE, which you downloaded from wherever you like, after checking it against the public table."""
+    adopted = srs_files.adopt_ceremony(file)
+    click.echo(f"{adopted.path}\nceremony: digest and k=1 cut are the public table's.")
+
+
+@srs.command("show")
+@click.argument("file", type=File)
+@click.option("--json", "as_json", is_flag=True)
+def show(file: Path, *, as_json: bool) -> None:
+    """Print the size, digests and provenance of an SRS file."""
+    found = srs_files.open_srs(file)
+    facts = {
+        "logrows": found.logrows,
+        "sha256": found.digest,
+        "cut_sha256": sha256(found.cut),
+        "provenance": found.provenance,
+    }
+    click.echo(
+        json.dumps(facts) if as_json else "\n".join(f"{name:<12} {value}" for name, value in facts.items())
+    )
+
+
+def _print_card(package: Package, *, as_json: bool) -> None:
+    path = package.path("card.json" if as_json else "card.md")
+    click.echo(path.read_text().rstrip())
+    if not as_json:
+        click.echo(f"\npackage {package.folder}")
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """A bar for each phase on a terminal, a line for each elsewhere."""
+    if quiet:
+        yield lambda _phase, _share: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description:<10}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+            tasks: dict[str, int] = {}
+
+            def show_bar(phase: str, share: float) -> None:
+                if phase not in tasks:
+                    for task in tasks.values():
+                        bars.update(task, visible=False)  # type: ignore[arg-type]
+                    tasks[phase] = bars.add_task(phase, total=1.0 if share else None)
+                bars.update(tasks[phase], completed=share, total=1.0 if share else None)  # type: ignore[arg-type]
+
+            yield show_bar
+    else:
+        seen: set[str] = set()
+
+        def show_line(phase: str, _share: float) -> None:
+            if phase not in seen:
+                seen.add(phase)
+                click.echo(f"  {phase}", err=True)
+
+        yield show_line

@@ -1,0 +1,211 @@
+"""From a model folder to a circuit package, in one readable order.
+
+inspect, wrap with the challenge, samples, run args, settings, circuit, SRS, keys, a real proof as self-test, package.
+The package appears at once, whole, or not at all: it is built aside and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verinfer.verifier import files
+from verinfer.verifier.bundle import open_bundle, read_files
+from verinfer.verifier.digest import CHALLENGE_LIMBS, sha256
+from verinfer.verifier.errors import CouldNotCheck, UsageError
+from verinfer.verifier.instances import to_field_hex
+from verinfer.verifier.manifest import MANIFEST_TYPE, Manifest
+from verinfer.verifier.model_spec import SPEC_LIMIT, ModelSpec, parse_spec
+from verinfer.verifier.numbers import quantise
+from verinfer.verifier.wire import validate
+
+from . import calibrate, card, stages
+from .calibrate import Choice, Samples
+from .native import PARSE_LIMITS, Workplace, heavy_limits
+from .package import BUNDLE_PARTS, Measured, Package, open_package, write_index
+from .prove import read_proof
+from .srs import Srs
+from .srs import choose as choose_srs
+
+OnProgress = Callable[[str, float], None]
+"""Phase, and how much of it is done, 0 to 1."""
+
+MODEL_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model folder, read and inspected."""
+
+    folder: Path
+    spec: ModelSpec
+    samples: Samples
+    fp32: list[list[list[float]]]
+
+    @property
+    def onnx(self) -> Path:
+        """The ONNX file as given."""
+        return self.folder / "network.onnx"
+
+
+def compile_model(
+    folder: Path, out: Path, *, srs: Path | None, insecure_srs: bool, on_progress: OnProgress
+) -> Package:
+    """Build the package `out` from the model folder `folder`.
+
+    Raises `UsageError`, `Malformed` or `CouldNotCheck`; then `out` does not exist.
+    """
+    if out.exists():
+        raise UsageError("exists", f"{out} exists; remove it, or choose another --out.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside:
+        scratch, home = Path(aside) / "scratch", Path(aside) / "package"
+        (home / "verify").mkdir(parents=True)
+        scratch.mkdir()
+        light = Workplace(directory=scratch, limits=PARSE_LIMITS)
+        heavy = Workplace(directory=scratch, limits=heavy_limits())
+
+        on_progress("inspect", 0.0)
+        model = read_model(folder, light)
+        wrapped = home / "wrapped.onnx"
+        light.onnx("wrap", model=model.onnx, output=wrapped)
+        choice = calibrate.choose(
+            str(wrapped),
+            model.spec,
+            model.samples,
+            model.fp32,
+            heavy,
+            lambda share: on_progress("calibrate", share),
+        )
+        on_progress("circuit", 0.0)
+        circuit = stages.make_circuit(wrapped, choice.candidate.run_args(), home, heavy)
+        on_progress("srs", 0.0)
+        full = choose_srs(choice.candidate.logrows, given=srs, insecure=insecure_srs)
+        on_progress("setup", 0.0)
+        started = time.perf_counter()
+        vk, pk = stages.make_keys(circuit, full, home, heavy)
+        setup_ms = _since(started)
+        on_progress("self-test", 0.0)
+        proof_bytes, measured = _self_test(circuit, pk, vk, full, model, choice, heavy, setup_ms)
+        on_progress("package", 0.0)
+        manifest = _manifest(model, wrapped, circuit, vk, full, choice, proof_bytes)
+        _fill(home, model, circuit, vk, full, manifest)
+        card.write_card(home, manifest, choice, measured, full.provenance)
+        write_index(home, measured, choice.candidate.logrows)
+        open_package(home)
+        home.rename(out)
+    return open_package(out)
+
+
+def read_model(folder: Path, place: Workplace) -> Model:
+    """Read and inspect a model folder; raises `UsageError` or `Malformed` if spec and ONNX file do not belong together."""
+    spec = parse_spec(files.read(folder / "spec.json", limit=SPEC_LIMIT))
+    onnx = folder / "network.onnx"
+    if sha256(files.read(onnx, limit=MODEL_LIMIT)) != spec.onnx:
+        raise UsageError("model-refused", f"{onnx} is not the file that spec.json names.")
+    stages.inspect(onnx, spec, place)
+    samples = stages.read_samples(folder / "samples.npz", spec, place)
+    return Model(folder, spec, samples, stages.run_fp32(onnx, spec, samples, place))
+
+
+def _self_test(
+    circuit: stages.Circuit,
+    pk: Path,
+    vk: Path,
+    srs: Srs,
+    model: Model,
+    choice: Choice,
+    place: Workplace,
+    setup_ms: int,
+) -> tuple[int, Measured]:
+    """Prove the first sample with a random challenge and verify it with the cut: keys that cannot do that are of no use."""
+    home = place.directory
+    data, witness, proof, cut = (
+        home / name for name in ("test.json", "test.witness", "test.proof", "test.srs")
+    )
+    scales = circuit.description["model_input_scales"]
+    bound = choice.candidate.base**choice.candidate.legs
+    tensors = [
+        [
+            to_field_hex(quantise(value, scale, bound=bound, field=item.name))
+            for value in model.samples[item.name][0]
+        ]
+        for item, scale in zip(model.spec.inputs, scales, strict=False)
+    ]
+    tensors.append([to_field_hex(secrets.randbelow(1 << 16)) for _ in range(CHALLENGE_LIMBS)])
+    data.write_text(json.dumps({"input_data": tensors}))
+    cut.write_bytes(srs.cut)
+    started = time.perf_counter()
+    place.ezkl("gen_witness", data=data, compiled=circuit.compiled, witness=witness)
+    witness_ms, started = _since(started), time.perf_counter()
+    cost = place.ezkl("prove", witness=witness, compiled=circuit.compiled, pk=pk, proof=proof, srs=srs.path)
+    prove_ms, started = _since(started), time.perf_counter()
+    if place.ezkl("verify", proof=proof, settings=circuit.settings, vk=vk, srs=cut) is not True:
+        raise CouldNotCheck("no-circuit", "The circuit's own proof does not verify.")
+    measured = {
+        "setup_ms": setup_ms,
+        "witness_ms": witness_ms,
+        "prove_ms": prove_ms,
+        "verify_ms": _since(started),
+        "prove_peak_bytes": cost["peak_bytes"],
+    }
+    return len(read_proof(proof)), validate(Measured, measured, code="package-malformed")
+
+
+def _manifest(
+    model: Model, wrapped: Path, circuit: stages.Circuit, vk: Path, srs: Srs, choice: Choice, proof_bytes: int
+) -> Manifest:
+    spec, settings = model.spec, circuit.description
+    run_args: dict[str, Any] = {
+        **choice.candidate.run_args(),
+        "lookup_range": settings["run_args"]["lookup_range"],
+    }
+    return validate(
+        Manifest,
+        {
+            "type": MANIFEST_TYPE,
+            "model": {"name": spec.name, "version": spec.version, "onnx": spec.onnx},
+            "wrapped_onnx": files.digest_of(wrapped),
+            "rewrites": [],
+            "proof_system": {
+                "name": "ezkl-halo2-kzg",
+                "version": settings["version"],
+                "settings": files.digest_of(circuit.settings),
+                "vk": files.digest_of(vk),
+                "srs": {"full": srs.digest, "cut": sha256(srs.cut)},
+                "run_args": run_args,
+                "proof_bytes": proof_bytes,
+            },
+            "layout": stages.layout(spec, settings),
+            "quantisation": "binary64-half-away-from-zero",
+            "task": spec.task,
+            "inputs": [item.to_json() for item in spec.inputs],
+            "outputs": [item.to_json() for item in spec.outputs],
+            **({"labels": list(spec.labels)} if spec.labels is not None else {}),
+        },
+        code="manifest-malformed",
+    )
+
+
+def _fill(home: Path, model: Model, circuit: stages.Circuit, vk: Path, srs: Srs, manifest: Manifest) -> None:
+    for name in ("network.onnx", "spec.json", "samples.npz"):
+        shutil.copyfile(model.folder / name, home / name)
+    shutil.copyfile(srs.path, home / "kzg.srs")
+    circuit.settings.rename(home / "verify" / "settings.json")
+    vk.rename(home / "verify" / "vk.key")
+    files.write_atomically(home / "verify" / "kzg1.srs", srs.cut)
+    files.write_atomically(home / "verify" / "manifest.json", manifest.canonical())
+    assert all((home / part).exists() for part in BUNDLE_PARTS)
+    # What a verifier will do: the settings must say what the manifest says.
+    open_bundle(read_files(home / "verify"), manifest.digest)
+
+
+def _since(started: float) -> int:
+    return round((time.perf_counter() - started) * 1000)

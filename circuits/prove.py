@@ -1,0 +1,162 @@
+"""From an input to a proof, in two steps: the forward pass before the statement is written, the proof after it.
+
+`Prover` is the port of proof systems on this side; the service knows no other name.
+Progress comes from EZKL's log lines; inside the proving call, which says nothing, it is an estimate from the time that the
+package's own proof took.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from verinfer.verifier.child import ChildFailed
+from verinfer.verifier.digest import CHALLENGE_LIMBS
+from verinfer.verifier.errors import CouldNotCheck, UsageError
+from verinfer.verifier.evidence import EZKL_KIND, Evidence, EzklProof
+from verinfer.verifier.instances import from_field_hex, to_field_hex
+from verinfer.verifier.manifest import Manifest
+
+from .native import Workplace
+from .package import Package
+
+Tensors = Mapping[str, Sequence[int]]
+"""Signed integers by tensor name, flat."""
+
+OnProgress = Callable[[str, float], None]
+"""Phase, and the fraction of the whole proof that is done, 0 to 1."""
+
+_LINES = {"loaded proving key": "loading", "proof started": "proving", "model layout": "proving"}
+
+
+class Prover(Protocol):
+    """Makes evidence of one kind for circuits of one proof system."""
+
+    kind: str
+
+    def forward(self, package: Package, inputs: Tensors, place: Workplace) -> dict[str, tuple[int, ...]]:
+        """The circuit's outputs for `inputs`; raises `UsageError` (``value-out-of-range``) or `ChildFailed`."""
+        ...
+
+    def prove(
+        self,
+        package: Package,
+        inputs: Tensors,
+        outputs: Tensors,
+        challenge: Sequence[int],
+        place: Workplace,
+        on_progress: OnProgress,
+    ) -> Evidence:
+        """Evidence for exactly these inputs, outputs and challenge; raises `CouldNotCheck` or `ChildFailed`."""
+        ...
+
+
+class EzklProver:
+    """Proves circuits of the kind ``ezkl-halo2-kzg``."""
+
+    kind = EZKL_KIND
+
+    def forward(self, package: Package, inputs: Tensors, place: Workplace) -> dict[str, tuple[int, ...]]:
+        """The circuit's outputs, by a forward pass with a zero challenge."""
+        try:
+            outputs, _ = self._witness(package, inputs, [0] * CHALLENGE_LIMBS, place)
+        except ChildFailed as failure:
+            if failure.code != "child-refused":
+                raise
+            # EZKL has one text for all of it; with inputs checked by us, this is what remains.
+            raise UsageError(
+                "value-out-of-range",
+                "Inside the network a value leaves the circuit's range: the input is too unusual.",
+            ) from failure
+        return outputs
+
+    def prove(
+        self,
+        package: Package,
+        inputs: Tensors,
+        outputs: Tensors,
+        challenge: Sequence[int],
+        place: Workplace,
+        on_progress: OnProgress,
+    ) -> Evidence:
+        """A witness with the real challenge, outputs required equal, and its proof."""
+        on_progress("witness", 0.0)
+        again, witness = self._witness(package, inputs, challenge, place)
+        if {name: tuple(values) for name, values in outputs.items()} != again:
+            raise CouldNotCheck(
+                "circuit-inconsistent", "Two forward passes of one input gave different outputs."
+            )
+        proof = place.directory / "proof.json"
+        with _estimate(package.measured.prove_ms / 1000, on_progress) as on_line:
+            place.ezkl(
+                "prove",
+                on_line=on_line,
+                witness=witness,
+                compiled=package.path("model.compiled"),
+                pk=package.path("pk.key"),
+                proof=proof,
+                srs=package.path("kzg.srs"),
+            )
+        witness.unlink()
+        return EzklProof.of(read_proof(proof))
+
+    def _witness(
+        self, package: Package, inputs: Tensors, challenge: Sequence[int], place: Workplace
+    ) -> tuple[dict[str, tuple[int, ...]], Path]:
+        data, witness = place.directory / "input.json", place.directory / "witness.json"
+        names = [tensor.name for tensor in package.manifest.tensors("input")]
+        tensors = [[to_field_hex(value) for value in inputs[name]] for name in names]
+        tensors.append([to_field_hex(limb) for limb in challenge])
+        data.write_text(json.dumps({"input_data": tensors}))
+        outputs = place.ezkl(
+            "gen_witness", data=data, compiled=package.path("model.compiled"), witness=witness
+        )
+        data.unlink()
+        return {
+            tensor.name: tuple(from_field_hex(text) for text in values)
+            for tensor, values in zip(package.manifest.tensors("output"), outputs, strict=True)
+        }, witness
+
+
+PROVERS: dict[str, Prover] = {"ezkl-halo2-kzg": EzklProver()}
+"""By the manifest's proof system."""
+
+
+def prover_for(manifest: Manifest) -> Prover:
+    """The prover of the circuit's proof system."""
+    return PROVERS[manifest.proof_system.name]
+
+
+def read_proof(path: Path) -> bytes:
+    """The proof's bytes from EZKL's proof file; raises `CouldNotCheck` (``artifact-torn``) if it was not written whole."""
+    try:
+        return bytes(json.loads(path.read_bytes())["proof"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CouldNotCheck("artifact-torn", "EZKL did not write a whole proof; is the disk full?") from error
+
+
+@contextmanager
+def _estimate(seconds: float, on_progress: OnProgress) -> Iterator[Callable[[str], None]]:
+    """Report phases as EZKL names them, and between its lines the share of the expected time, up to 95 %."""
+    ended, phase, started = threading.Event(), "loading", time.monotonic()
+
+    def on_line(line: str) -> None:
+        nonlocal phase
+        phase = next((name for text, name in _LINES.items() if text in line), phase)
+
+    def tick() -> None:
+        while not ended.wait(0.2):
+            on_progress(phase, min((time.monotonic() - started) / max(seconds, 0.1), 0.95))
+
+    ticker = threading.Thread(target=tick, name="proof-progress", daemon=True)
+    ticker.start()
+    try:
+        yield on_line
+    finally:
+        ended.set()
+        ticker.join()

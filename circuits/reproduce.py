@@ -1,0 +1,92 @@
+"""Rebuilds a package's circuit from the ONNX file and compares the two.
+
+A proof alone says "this circuit ran". Only a rebuild says which model the circuit is, and that it ignores the challenge.
+Nothing of the package is believed but its manifest, which is what the rebuild must give.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from verinfer.verifier import files
+from verinfer.verifier.digest import sha256
+from verinfer.verifier.errors import Rejected, UsageError
+
+from . import calibrate, stages
+from .calibrate import Candidate, Fidelity
+from .native import PARSE_LIMITS, Workplace, heavy_limits
+from .package import Package
+from .srs import open_srs
+
+OnProgress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduced:
+    """What a rebuild confirmed."""
+
+    circuit: str
+    fidelity: Fidelity
+
+
+def reproduce(package: Package, network: Path, *, on_progress: OnProgress) -> Reproduced:
+    """Rebuild from `network`, the ONNX file as its owner published it.
+
+    Wrapping, settings and keys are made again with the recorded run args; no search.
+    Raises `Rejected` (``not-reproduced``) naming the first thing that differs.
+    """
+    manifest, system = package.manifest, package.manifest.proof_system
+    with tempfile.TemporaryDirectory(prefix="verinfer-reproduce-") as aside:
+        home = Path(aside)
+        light = Workplace(directory=home, limits=PARSE_LIMITS)
+        heavy = Workplace(directory=home, limits=heavy_limits())
+        on_progress("inspect", 0.0)
+        _same("the ONNX file", sha256(files.read(network, limit=1 << 30)), manifest.model.onnx)
+        if manifest.rewrites:
+            raise UsageError("usage", f"This version does not know the rewrite {manifest.rewrites[0].name}.")
+        stages.inspect(network, manifest, light)
+        # Wrapping again gives a graph in which nothing consumes the challenge; another graph has another digest.
+        wrapped = home / "wrapped.onnx"
+        light.onnx("wrap", model=network, output=wrapped)
+        _same("the wrapped ONNX", files.digest_of(wrapped), manifest.wrapped_onnx)
+        on_progress("circuit", 0.0)
+        circuit = stages.make_circuit(wrapped, system.run_args.to_json(), home, heavy)
+        _same("the settings", files.digest_of(circuit.settings), system.settings)
+        on_progress("setup", 0.0)
+        srs = open_srs(package.path("kzg.srs"))
+        _same("the SRS", srs.digest, system.srs.full)
+        _same("the SRS cut", sha256(srs.cut), system.srs.cut)
+        vk, _ = stages.make_keys(circuit, srs, home, heavy)
+        _same("the vk", files.digest_of(vk), system.vk)
+        on_progress("samples", 0.0)
+        fidelity = _compare(package, network, wrapped, light, heavy)
+    return Reproduced(manifest.digest, fidelity)
+
+
+def _compare(package: Package, network: Path, wrapped: Path, light: Workplace, heavy: Workplace) -> Fidelity:
+    manifest = package.manifest
+    args = manifest.proof_system.run_args
+    candidate = Candidate(
+        scale=args.input_scale,
+        rebase=args.scale_rebase_multiplier,
+        base=args.decomp_base,
+        legs=args.decomp_legs,
+        columns=args.num_inner_cols,
+        logrows=args.logrows,
+    )
+    samples = stages.read_samples(package.path("samples.npz"), manifest, light)
+    fp32 = stages.run_fp32(network, manifest, samples, light)
+    fidelity = calibrate.measure(str(wrapped), candidate, manifest, samples, fp32, heavy)
+    if fidelity is None or not calibrate.good(fidelity, manifest.task, fp32):
+        raise Rejected("not-reproduced", "The rebuilt circuit does not agree with the model on the samples.")
+    return fidelity
+
+
+def _same(what: str, mine: str, theirs: str) -> None:
+    if mine != theirs:
+        raise Rejected(
+            "not-reproduced", f"{what} of the rebuild is {mine[:16]}…, of the manifest {theirs[:16]}…."
+        )

@@ -1,0 +1,113 @@
+"""The stages that a build and a rebuild share: ONNX and run args to settings, compiled circuit, keys, and layout.
+
+Each takes files and gives files; what EZKL wrote is read again, never believed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verinfer.verifier import files, preprocess
+from verinfer.verifier.errors import UsageError
+from verinfer.verifier.manifest import CHALLENGE_NAME
+from verinfer.verifier.model_spec import InputSpec, OutputSpec
+from verinfer.verifier.settings import SETTINGS_LIMIT, canonical_settings
+
+from .calibrate import Described, Samples
+from .native import Workplace
+from .srs import Srs
+
+MOST_SAMPLES = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """A compiled circuit and its canonical settings, as files."""
+
+    settings: Path
+    compiled: Path
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        value: dict[str, Any] = json.loads(self.settings.read_bytes())
+        return value
+
+
+def inspect(model: Path, spec: Described, place: Workplace) -> None:
+    """Refuse a model that cannot be proven, or that is not the one in `spec`; raises `UsageError`."""
+    found = place.onnx("inspect", model=model)
+    for role, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
+        wanted = [{"name": item.name, "shape": list(item.shape), "dtype": item.dtype} for item in tensors]
+        if found[role] != wanted:
+            raise UsageError(
+                "shape-mismatch", f"The model's {role} are {found[role]}; the spec says {wanted}."
+            )
+
+
+def read_samples(path: Path, spec: Described, place: Workplace) -> Samples:
+    """The samples of an NPZ file, preprocessed by the function that clients use."""
+    names = [tensor.name for tensor in spec.inputs]
+    raw = place.onnx("read_samples", path=path, names=names, most=MOST_SAMPLES)
+    return {
+        item.name: [preprocess.to_input(item, sample) for sample in raw[item.name]] for item in spec.inputs
+    }
+
+
+def run_fp32(model: Path, spec: Described, samples: Samples, place: Workplace) -> list[list[list[float]]]:
+    """The fp32 model's outputs for every sample, by onnxruntime."""
+    path = place.directory / "preprocessed.npz"
+    tensors = {
+        item.name: {"shape": list(item.shape), "dtype": item.dtype, "values": samples[item.name]}
+        for item in spec.inputs
+    }
+    place.onnx("write_samples", path=path, tensors=tensors)
+    outputs: list[list[list[float]]] = place.onnx("run_many", model=model, inputs=path)
+    return outputs
+
+
+def make_circuit(wrapped: Path, run_args: dict[str, Any], home: Path, place: Workplace) -> Circuit:
+    """Settings in canonical form, then the circuit: the order in EZKL's own files changes between processes, and with it vk."""
+    raw = place.directory / "raw.settings.json"
+    place.ezkl("gen_settings", model=wrapped, output=raw, run_args=run_args)
+    circuit = Circuit(home / "settings.json", home / "model.compiled")
+    files.write_atomically(circuit.settings, canonical_settings(files.read(raw, limit=SETTINGS_LIMIT)))
+    place.ezkl("compile_circuit", model=wrapped, compiled=circuit.compiled, settings=circuit.settings)
+    return circuit
+
+
+def make_keys(circuit: Circuit, srs: Srs, home: Path, place: Workplace) -> tuple[Path, Path]:
+    """Vk and pk of the circuit under this SRS."""
+    vk, pk = home / "vk.key", home / "pk.key"
+    place.ezkl("setup", compiled=circuit.compiled, vk=vk, pk=pk, srs=srs.path)
+    return vk, pk
+
+
+def layout(spec: Described, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The instance layout as the manifest has it, with the scales that EZKL chose."""
+    scales: Sequence[int] = settings["model_input_scales"]
+    inputs = [
+        {**_tensor(item), "role": "input", "scale": scale}
+        for item, scale in zip(spec.inputs, scales, strict=False)
+    ]
+    challenge = {
+        "name": CHALLENGE_NAME,
+        "role": "challenge",
+        "shape": [1, 16],
+        "dtype": "INT64",
+        "scale": scales[len(spec.inputs)],
+        "visibility": "public",
+    }
+    outputs = [
+        {**_tensor(item), "role": "output", "scale": scale}
+        for item, scale in zip(spec.outputs, settings["model_output_scales"], strict=True)
+    ]
+    return [*inputs, challenge, *outputs]
+
+
+def _tensor(item: InputSpec | OutputSpec) -> dict[str, Any]:
+    return {"name": item.name, "shape": list(item.shape), "dtype": item.dtype, "visibility": "public"}
