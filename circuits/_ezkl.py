@@ -15,6 +15,8 @@ from typing import Any
 
 import ezkl
 
+from verinfer.verifier.errors import CouldNotCheck, UsageError
+
 
 def gen_settings(*, model: str, output: str, run_args: dict[str, Any]) -> bool:
     """ONNX to settings, for these run args."""
@@ -52,9 +54,22 @@ def setup(*, compiled: str, vk: str, pk: str, srs: str) -> bool:
 
 
 def gen_witness(*, data: str, compiled: str, witness: str) -> list[list[str]]:
-    """Forward pass of one input; writes the witness and gives the outputs as field elements in hex."""
-    ezkl.gen_witness(data=data, model=compiled, output=witness)  # type: ignore[call-arg]
-    outputs: list[list[str]] = json.loads(Path(witness).read_text())["outputs"]
+    """Forward pass of one input; writes the witness and gives the outputs as field elements in hex.
+
+    Raises `UsageError` (``value-out-of-range``), `CouldNotCheck` (``artifact-torn``).
+    """
+    try:
+        ezkl.gen_witness(data=data, model=compiled, output=witness)  # type: ignore[call-arg]
+    except RuntimeError as error:
+        # EZKL has one text for all of it; with files and inputs written by us, this is what remains.
+        raise UsageError(
+            "value-out-of-range", "A value inside the network leaves the circuit's range."
+        ) from error
+    try:
+        outputs: list[list[str]] = json.loads(Path(witness).read_text())["outputs"]
+    except ValueError as error:
+        # EZKL does not notice a full disk.
+        raise CouldNotCheck("artifact-torn", "The witness was not written whole.") from error
     return outputs
 
 
@@ -73,7 +88,7 @@ def forward_many(
         for item in json.loads(Path(inputs).read_text()):
             Path(data).write_text(json.dumps({"input_data": item}))
             results.append(gen_witness(data=data, compiled=compiled, witness=witness))
-    except RuntimeError:
+    except (RuntimeError, UsageError):
         return None
     return results
 

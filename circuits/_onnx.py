@@ -7,6 +7,7 @@ Sources: ONNX IR specification (graphs, opsets, external data), ONNX operator na
 from __future__ import annotations
 
 import base64
+import zipfile
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
@@ -16,24 +17,34 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
 
 from verinfer.verifier.digest import CHALLENGE_LIMBS
-from verinfer.verifier.errors import UsageError
+from verinfer.verifier.errors import Malformed
 from verinfer.verifier.manifest import CHALLENGE_NAME
+
+from .operators import OPERATORS
 
 DTYPES: dict[int, str] = {TensorProto.FLOAT: "FP32", TensorProto.INT64: "INT64"}
 NUMPY: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
 MOST_ELEMENTS = 1 << 24
 MOST_NODES = 10_000
-_SUBGRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+_ATTRIBUTES = {
+    onnx.AttributeProto.FLOAT,
+    onnx.AttributeProto.FLOATS,
+    onnx.AttributeProto.INT,
+    onnx.AttributeProto.INTS,
+    onnx.AttributeProto.STRING,
+    onnx.AttributeProto.TENSOR,
+}
+"""What an attribute may hold; above all no graph, since If, Loop and Scan multiply work.  Strings are modes and equations."""
 
 
 def inspect(*, model: str) -> dict[str, Any]:
     """Inputs and outputs with names, shapes and datatypes, and the operators used; refuses what could not be proven.
 
-    Raises `UsageError` (``model-refused``) with the reason.
+    Raises `Malformed` (``model-refused``) with the reason.
     """
     graph = _load(model).graph
     initialised = {tensor.name for tensor in graph.initializer}
@@ -66,14 +77,18 @@ def run_many(*, model: str, inputs: str) -> list[list[list[float]]]:
 
 
 def read_samples(*, path: str, names: list[str], most: int) -> dict[str, list[list[float]]]:
-    """Raw samples from an NPZ file: per name, at most `most` flat lists; raises `UsageError` (``sample-malformed``)."""
+    """Raw samples from an NPZ file: per name, at most `most` flat lists; raises `Malformed` (``sample-malformed``)."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in names}
-    except (KeyError, ValueError, OSError) as error:
-        raise UsageError("sample-malformed", f"samples.npz needs one array per input: {error}.") from error
-    if len({len(array) for array in found.values()}) != 1 or not len(next(iter(found.values()))):
-        raise UsageError(
+        # Opened as an archive first, since np.load takes other formats too.
+        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
+            found = {name: np.asarray(arrays[name]) for name in names}
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise Malformed("sample-malformed", f"samples.npz needs one array per input: {error}.") from error
+    if any(array.dtype.kind not in "iuf" for array in found.values()):
+        raise Malformed("sample-malformed", "samples.npz holds something other than real numbers.")
+    counts = {array.shape[:1] for array in found.values()}
+    if len(counts) != 1 or counts & {(), (0,)}:
+        raise Malformed(
             "sample-malformed", "samples.npz needs as many samples for each input, and at least one."
         )
     return {name: [sample.ravel().tolist() for sample in array[:most]] for name, array in found.items()}
@@ -125,58 +140,64 @@ def _session(data: bytes) -> onnxruntime.InferenceSession:
 
 def _load(path: str) -> onnx.ModelProto:
     """Parse and refuse; external data is never followed, since the proto alone is read."""
-    data = Path(path).read_bytes()
     try:
-        model = onnx.load_model_from_string(data)
+        model = onnx.load_model_from_string(Path(path).read_bytes())
     except DecodeError as error:
         raise _refusal("it is not an ONNX file") from error
     _check_graph(model)
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(model)
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise _refusal(f"the ONNX checker says: {str(error).splitlines()[0][:300]}") from error
+        raise _refusal(f"the ONNX checker says: {(str(error).splitlines() or [''])[0][:300]}") from error
+    _check_sizes(inferred.graph)
     return model
 
 
 def _check_graph(model: onnx.ModelProto) -> None:
     graph = model.graph
-    if any(opset.domain not in ("", "ai.onnx") for opset in model.opset_import):
-        raise _refusal("it uses operators of its own domain")
     if model.functions or model.training_info:
         raise _refusal("it has local functions or training information")
     if graph.sparse_initializer:
         raise _refusal("it has sparse initializers")
     if len(graph.node) > MOST_NODES:
         raise _refusal(f"it has {len(graph.node)} nodes, more than {MOST_NODES}")
-    names = [value.name for value in graph.input] + [out for node in graph.node for out in node.output if out]
-    if CHALLENGE_NAME in names or CHALLENGE_NAME in {tensor.name for tensor in graph.initializer}:
+    made = [out for node in graph.node for out in node.output if out]
+    initialised = [tensor.name for tensor in graph.initializer]
+    given = [value.name for value in graph.input]
+    if CHALLENGE_NAME in {*made, *initialised, *given}:
         raise _refusal(f"the name {CHALLENGE_NAME} is reserved")
-    if len(set(names)) != len(names):
+    # An initializer may give the default of an input, under the input's name; no other name may repeat.
+    if any(len(set(names)) != len(names) for names in (made + given, made + initialised)):
         raise _refusal("two tensors have one name")
-    _check_nodes(graph)
-    _check_initializers(graph)
+    if not {value.name for value in graph.output} <= set(made):
+        raise _refusal("an output is not computed")
+    _check_parts(graph)
+
+
+def _check_parts(graph: onnx.GraphProto) -> None:
+    for node in graph.node:
+        _check_node(node)
+    for tensor in graph.initializer:
+        _check_tensor(tensor)
+    if sum(prod(tensor.dims) for tensor in graph.initializer) > MOST_ELEMENTS:
+        raise _refusal(f"it has more than {MOST_ELEMENTS} parameters")
     for value in (*graph.input, *graph.output):
         _tensor(value)
 
 
-def _check_nodes(graph: onnx.GraphProto) -> None:
-    for node in graph.node:
-        if node.domain not in ("", "ai.onnx"):
-            raise _refusal(f"{node.op_type} is of the domain {node.domain[:64]}")
-        if any(attribute.type in _SUBGRAPHS for attribute in node.attribute):
-            raise _refusal(f"{node.op_type} has a graph inside")
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                _check_tensor(attribute.t)
-
-
-def _check_initializers(graph: onnx.GraphProto) -> None:
-    total = 0
-    for tensor in graph.initializer:
-        _check_tensor(tensor)
-        total += prod(tensor.dims)
-        if total > MOST_ELEMENTS:
-            raise _refusal(f"it has more than {MOST_ELEMENTS} parameters")
+def _check_node(node: onnx.NodeProto) -> None:
+    if node.domain not in ("", "ai.onnx"):
+        raise _refusal(f"{node.op_type[:64]} is of the domain {node.domain[:64]}")
+    if node.op_type not in OPERATORS:
+        raise _refusal(f"the operator {node.op_type[:64]} is not among those that can be proven")
+    for attribute in node.attribute:
+        if attribute.type not in _ATTRIBUTES:
+            raise _refusal(f"{node.op_type} has an attribute that holds more than numbers")
+        if not np.isfinite([attribute.f, *attribute.floats]).all():
+            raise _refusal(f"{node.op_type} has an attribute that is NaN or infinite")
+        if attribute.HasField("t"):
+            _check_tensor(attribute.t)
 
 
 def _check_tensor(tensor: onnx.TensorProto) -> None:
@@ -186,9 +207,22 @@ def _check_tensor(tensor: onnx.TensorProto) -> None:
         raise _refusal(f"{tensor.name[:64]} has absurd dimensions")
     if tensor.data_type == TensorProto.STRING:
         raise _refusal(f"{tensor.name[:64]} holds strings")
-    array = numpy_helper.to_array(tensor)
+    try:
+        array = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise _refusal(f"{tensor.name[:64]} does not hold what it says") from error
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise _refusal(f"{tensor.name[:64]} holds NaN or infinities")
+
+
+def _check_sizes(graph: onnx.GraphProto) -> None:
+    """No tensor inside is absurdly large: a file of 100 bytes can ask for gigabytes.
+
+    Where ONNX's inference does not find a size, the limits of the child that runs the model stand in.
+    """
+    for value in graph.value_info:
+        if prod(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim) > MOST_ELEMENTS:
+            raise _refusal(f"{value.name[:64]} has more than {MOST_ELEMENTS} elements")
 
 
 def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
@@ -203,5 +237,5 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
     return {"name": value.name, "shape": shape, "dtype": DTYPES[kind.elem_type]}
 
 
-def _refusal(reason: str) -> UsageError:
-    return UsageError("model-refused", f"The model is refused: {reason}.")
+def _refusal(reason: str) -> Malformed:
+    return Malformed("model-refused", f"The model is refused: {reason}.")

@@ -28,6 +28,7 @@ from verinfer.verifier.wire import validate
 
 from . import calibrate, card, stages
 from .calibrate import Choice, Samples
+from .disk import naming_full_disk
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .package import BUNDLE_PARTS, Measured, Package, open_package, write_index
 from .prove import read_proof
@@ -65,7 +66,10 @@ def compile_model(
     if out.exists():
         raise UsageError("exists", f"{out} exists; remove it, or choose another --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside:
+    with (
+        naming_full_disk(out.parent),
+        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside,
+    ):
         scratch, home = Path(aside) / "scratch", Path(aside) / "package"
         (home / "verify").mkdir(parents=True)
         scratch.mkdir()

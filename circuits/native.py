@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from verinfer.verifier import child
-from verinfer.verifier.child import Cancelled
+from verinfer.verifier.child import Cancelled, ChildFailed
+from verinfer.verifier.errors import Malformed
 from verinfer.verifier.jail import GIB, Limits
 
 EZKL = "verinfer.circuits._ezkl"
 ONNX = "verinfer.circuits._onnx"
+
+
+_VERDICTS = ("model-refused", "sample-malformed")
+"""Codes with which `_onnx` says that a file is bad; every other failure says that it could not find out."""
 
 
 def machine_memory() -> int:
@@ -52,8 +57,13 @@ class Workplace:
         return self._run(EZKL, function, arguments, on_line)
 
     def onnx(self, function: str, **arguments: Any) -> Any:
-        """One call of `_onnx`; raises `ChildFailed`."""
-        return self._run(ONNX, function, arguments, None)
+        """One call of `_onnx`; raises `Malformed` (``model-refused``, ``sample-malformed``) or `ChildFailed`."""
+        try:
+            return self._run(ONNX, function, arguments, None)
+        except ChildFailed as failure:
+            if failure.code in _VERDICTS:
+                raise Malformed(failure.code, failure.detail) from failure
+            raise
 
     def _run(
         self, module: str, function: str, arguments: dict[str, Any], on_line: Callable[[str], None] | None

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from verinfer.verifier import files
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.digest import CHALLENGE_LIMBS
 from verinfer.verifier.errors import CouldNotCheck, UsageError
@@ -66,9 +67,8 @@ class EzklProver:
         try:
             outputs, _ = self._witness(package, inputs, [0] * CHALLENGE_LIMBS, place)
         except ChildFailed as failure:
-            if failure.code != "child-refused":
+            if failure.code != "value-out-of-range":
                 raise
-            # EZKL has one text for all of it; with inputs checked by us, this is what remains.
             raise UsageError(
                 "value-out-of-range",
                 "Inside the network a value leaves the circuit's range: the input is too unusual.",
@@ -91,19 +91,24 @@ class EzklProver:
             raise CouldNotCheck(
                 "circuit-inconsistent", "Two forward passes of one input gave different outputs."
             )
-        proof = place.directory / "proof.json"
-        with _estimate(package.measured.prove_ms / 1000, on_progress) as on_line:
-            place.ezkl(
-                "prove",
-                on_line=on_line,
-                witness=witness,
-                compiled=package.path("model.compiled"),
-                pk=package.path("pk.key"),
-                proof=proof,
-                srs=package.path("kzg.srs"),
-            )
-        witness.unlink()
-        return EzklProof.of(read_proof(proof))
+        path = place.directory / "proof.json"
+        try:
+            with _estimate(package.measured.prove_ms / 1000, on_progress) as on_line:
+                place.ezkl(
+                    "prove",
+                    on_line=on_line,
+                    witness=witness,
+                    compiled=package.path("model.compiled"),
+                    pk=package.path("pk.key"),
+                    proof=path,
+                    srs=package.path("kzg.srs"),
+                )
+        finally:
+            witness.unlink(missing_ok=True)
+        proof = read_proof(path)
+        if len(proof) != package.manifest.proof_system.proof_bytes:
+            raise CouldNotCheck("artifact-torn", "EZKL wrote a proof of another length than this circuit's.")
+        return EzklProof.of(proof)
 
     def _witness(
         self, package: Package, inputs: Tensors, challenge: Sequence[int], place: Workplace
@@ -112,7 +117,7 @@ class EzklProver:
         names = [tensor.name for tensor in package.manifest.tensors("input")]
         tensors = [[to_field_hex(value) for value in inputs[name]] for name in names]
         tensors.append([to_field_hex(limb) for limb in challenge])
-        data.write_text(json.dumps({"input_data": tensors}))
+        files.write_atomically(data, json.dumps({"input_data": tensors}).encode(), mode=files.PRIVATE)
         outputs = place.ezkl(
             "gen_witness", data=data, compiled=package.path("model.compiled"), witness=witness
         )

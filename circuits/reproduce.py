@@ -9,11 +9,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version as installed
 from pathlib import Path
 
 from verinfer.verifier import files
 from verinfer.verifier.digest import sha256
-from verinfer.verifier.errors import Rejected, UsageError
+from verinfer.verifier.errors import CouldNotCheck, Rejected, UsageError
 
 from . import calibrate, stages
 from .calibrate import Candidate, Fidelity
@@ -44,6 +45,10 @@ def reproduce(package: Package, network: Path, *, on_progress: OnProgress) -> Re
         light = Workplace(directory=home, limits=PARSE_LIMITS)
         heavy = Workplace(directory=home, limits=heavy_limits())
         on_progress("inspect", 0.0)
+        if installed("ezkl") != system.version:
+            raise CouldNotCheck(
+                "native-missing", f"The circuit was made by ezkl {system.version}; install that one."
+            )
         _same("the ONNX file", sha256(files.read(network, limit=1 << 30)), manifest.model.onnx)
         if manifest.rewrites:
             raise UsageError("usage", f"This version does not know the rewrite {manifest.rewrites[0].name}.")

@@ -23,6 +23,7 @@ from verinfer.verifier.jail import GIB, Limits
 from verinfer.verifier.srs import CEREMONY_CUT, CUT_BYTES, Provenance, provenance
 
 from .ceremony import CEREMONY_DIGESTS
+from .disk import naming_full_disk
 from .native import Workplace
 
 _FIELD = 0x30644E72E131A029B85045B68181585D97816A916871CA8D3C208C16D87CFD47
@@ -67,9 +68,10 @@ def cache_folder() -> Path:
 
 def open_srs(path: Path) -> Srs:
     """Read a full SRS file; raises `Malformed` (``srs-malformed``) if it is none."""
-    size = path.stat().st_size if path.is_file() else 0
-    head = path.open("rb").read(4) if size else b""
-    logrows = int.from_bytes(head, "little")
+    size, logrows = 0, 0
+    if path.is_file():
+        with path.open("rb") as file:
+            size, logrows = path.stat().st_size, int.from_bytes(file.read(4), "little")
     if not 1 <= logrows <= max(CEREMONY_DIGESTS) or size != 4 + 2 * _POINT * (1 << logrows) + _TAIL:
         raise Malformed("srs-malformed", f"{path} is no SRS file.")
     return Srs(path, logrows, files.digest_of(path), cut(path))
@@ -84,17 +86,19 @@ def find_ceremony(logrows: int) -> Srs | None:
 def make_insecure(logrows: int) -> Srs:
     """A local SRS, made once per size: whoever made it can forge proofs. Two processes at once make one."""
     path = cache_folder() / f"insecure-local-{logrows}.srs"
-    with _lock(path), tempfile.TemporaryDirectory(prefix="verinfer-srs-") as directory:
+    with naming_full_disk(path.parent), _lock(path), _aside(path.parent) as directory:
         if path.exists():
             try:
                 return open_srs(path)
             except Malformed:
                 path.unlink()
-        aside = Path(directory) / "kzg.srs"
+        aside = directory / "kzg.srs"
         # Time doubles with each k; 150 s at k = 19.
         limits = Limits(memory_bytes=8 * GIB, cpu_seconds=7200, file_bytes=16 * GIB, wall_seconds=7200)
-        Workplace(directory=Path(directory), limits=limits).ezkl("gen_srs", path=aside, logrows=logrows)
-        _move(aside, path)
+        Workplace(directory=directory, limits=limits).ezkl("gen_srs", path=aside, logrows=logrows)
+        if open_srs(aside).logrows != logrows:
+            raise CouldNotCheck("artifact-torn", f"EZKL made no SRS for k = {logrows}.")
+        files.publish(aside, path, files.digest_of(aside))
     return open_srs(path)
 
 
@@ -107,8 +111,9 @@ def adopt_ceremony(source: Path) -> Srs:
     if srs.digest != CEREMONY_DIGESTS[srs.logrows] or sha256(srs.cut) != CEREMONY_CUT:
         raise Rejected("insecure-srs", f"{source} is not the ceremony's file for k = {srs.logrows}.")
     path = cache_folder() / f"ceremony-{srs.logrows}.srs"
-    with _lock(path):
-        _move(source, path)
+    with naming_full_disk(path.parent), _lock(path), _aside(path.parent) as directory:
+        shutil.copyfile(source, directory / "kzg.srs")
+        files.publish(directory / "kzg.srs", path, srs.digest)
     return open_srs(path)
 
 
@@ -190,15 +195,11 @@ def _multiply(point: Point, scalar: int) -> Point:
     return result
 
 
-def _move(source: Path, target: Path) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    aside = Path(name)
-    try:
-        shutil.copyfile(source, aside)
-        files.publish(aside, target, files.digest_of(source))
-    finally:
-        aside.unlink(missing_ok=True)
+@contextmanager
+def _aside(folder: Path) -> Iterator[Path]:
+    """A private folder on the same file system, so that a finished file can be renamed."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".aside.") as directory:
+        yield Path(directory)
 
 
 @contextmanager

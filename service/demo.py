@@ -49,7 +49,7 @@ def run(model: Path, out: Path, *, data: Path) -> None:
     _verinfer("reproduce", package, out / "network.onnx")
 
     _say(3, "Start the service, and pin its key and the circuit in a signed policy")
-    with _service(package, data) as url:
+    with serving(package, data) as url:
         _verinfer(
             "policy", "init", package, "--issuer", data / "service.pub.pem", "--out", out / "policy.json",
             "--reproduced", "--allow-insecure-srs",
@@ -122,11 +122,12 @@ def _verinfer(*arguments: str | Path, expect: int = 0, quiet: bool = False) -> N
 
 
 @contextmanager
-def _service(package: Path, data: Path) -> Iterator[str]:
+def serving(package: Path, data: Path) -> Iterator[str]:
+    """A real server for `package` on a free port, with its state in `data`; gives its URL."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     log = data / "serve.log"
-    click.secho(f"$ verinfer serve {package} --data {data} --port {port}", fg="cyan")
+    click.secho(f"$ verinfer serve {package} --data {data} --port {port}", fg="cyan", err=True)
     with log.open("wb") as sink:
         server = subprocess.Popen(
             _command("serve", package, "--data", data, "--port", str(port)),

@@ -2,7 +2,8 @@
 
 EZKL's own verifier accepts changed scales, visibilities and bounds (docs: settings are not bound by the proof), so they are
 pinned by digest and also compared field by field with the manifest that readers take scales and shapes from.
-Canonical: no timestamp, the two arrays whose order varies between processes sorted, RFC 8785.
+Canonical: no timestamp, the two arrays whose order varies between processes sorted, the two sizes that vary by a row
+between processes rounded up, RFC 8785.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from .manifest import EzklSystem, Manifest
 
 SETTINGS_LIMIT = 4 << 20
 
+ROUNDING = 256
+"""EZKL's dummy layout counts a row or two more or less from run to run; only the number of column blocks follows from it."""
+
+_SIZES = ("num_rows", "total_assignments")
 _UNORDERED = ("required_range_checks", "required_lookups")
 _VISIBILITIES = {"public": "Public", "fixed": "Fixed"}
 
@@ -25,6 +30,8 @@ def canonical_settings(data: bytes) -> bytes:
     value.pop("timestamp", None)
     for name in _UNORDERED:
         value[name] = sorted(value[name], key=strict_json.canonical)
+    for name in _SIZES:
+        value[name] = -(-value[name] // ROUNDING) * ROUNDING
     return strict_json.canonical(value)
 
 
@@ -74,6 +81,8 @@ def _parse(data: bytes) -> dict[str, Any]:
     value = strict_json.parse(data, limit=SETTINGS_LIMIT, floats=True)
     if not isinstance(value, dict) or not all(isinstance(value.get(name), list) for name in _UNORDERED):
         raise Malformed("settings-malformed", "These are not EZKL settings.")
+    if not all(isinstance(value.get(name), int) and not isinstance(value[name], bool) for name in _SIZES):
+        raise Malformed("settings-malformed", "The settings have no sizes.")
     if not isinstance(value.get("run_args", {}), dict):
         raise Malformed("settings-malformed", "run_args is not an object.", field="run_args")
     return value

@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from torch import nn
+
 from verinfer.models.cli import export as export_command
 from verinfer.models.export import check, run_onnx, to_onnx
 from verinfer.models.registry import DEFINITIONS

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from verinfer.verifier.child import Child, ChildFailed, run
 from verinfer.verifier.jail import GIB, Limits
 

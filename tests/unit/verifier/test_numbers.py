@@ -10,6 +10,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from verinfer.verifier import numbers
 from verinfer.verifier.errors import UsageError
 

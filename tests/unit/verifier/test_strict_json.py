@@ -8,6 +8,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from verinfer.verifier import strict_json
 from verinfer.verifier.errors import Malformed
 

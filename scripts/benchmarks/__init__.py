@@ -1,0 +1,1 @@
+"""Measurements of verinfer, by suite."""

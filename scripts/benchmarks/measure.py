@@ -1,0 +1,67 @@
+"""Samples and what may be said of them: the raw values stay, a median and a spread stand for them.
+
+Unstable results are flagged as pyperf does: standard deviation from 10 % of the mean, or an extreme 50 % away from it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Values of one figure, in the order they were taken."""
+
+    unit: str
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle value."""
+        return statistics.median(self.values)
+
+    @property
+    def unstable(self) -> bool:
+        """Whether the spread is too wide to build on."""
+        mean = statistics.fmean(self.values)
+        wide = len(self.values) > 1 and statistics.stdev(self.values) >= 0.1 * mean
+        return wide or any(abs(value - mean) >= 0.5 * mean for value in self.values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for the results file."""
+        return {
+            "unit": self.unit,
+            "median": self.median,
+            "min": min(self.values),
+            "max": max(self.values),
+            "unstable": self.unstable,
+            "values": list(self.values),
+        }
+
+
+def repeat(work: Callable[[], object], times: int, *, warm_up: int = 1) -> Samples:
+    """Seconds of `times` calls, after `warm_up` calls that do not count."""
+    for _ in range(warm_up):
+        work()
+    return Samples("s", tuple(_seconds(work) for _ in range(times)))
+
+
+def repeat_in_pairs(
+    left: Callable[[], object], right: Callable[[], object], times: int
+) -> tuple[Samples, Samples]:
+    """Two kinds of work by turns, so that a slow moment of the machine meets both."""
+    left_values, right_values = [], []
+    for _ in range(times):
+        left_values.append(_seconds(left))
+        right_values.append(_seconds(right))
+    return Samples("s", tuple(left_values)), Samples("s", tuple(right_values))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

@@ -1,0 +1,1 @@
+"""Service: the HTTP server, its jobs and the processes that prove."""

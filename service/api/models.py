@@ -1,0 +1,83 @@
+"""``/v1/models``: what is served, and what its clients need to check the answers; all of it public."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse, Response
+
+from verinfer.circuits.package import Package
+from verinfer.verifier.bundle import FILE_LIMITS
+
+from ..errors import Refused
+from ..parts import UseParts
+
+router = APIRouter(prefix="/v1/models")
+
+POLICY_FILE = "policy.json"
+"""The owner's policy, if the operator has put it into the package's folder."""
+
+
+@router.get("")
+async def models(parts: UseParts) -> dict[str, Any]:
+    """Every model and version."""
+    return {"models": [_describe(package) for package in parts.resources.catalogue]}
+
+
+@router.get("/{name}")
+@router.get("/{name}/versions/{version}")
+async def model(parts: UseParts, name: str, version: str | None = None) -> dict[str, Any]:
+    """One model."""
+    return _describe(parts.resources.catalogue.find(name, version))
+
+
+@router.get("/{name}/card")
+@router.get("/{name}/versions/{version}/card")
+async def card(parts: UseParts, name: str, version: str | None = None) -> FileResponse:
+    """Measured accuracy and cost."""
+    package = parts.resources.catalogue.find(name, version)
+    return FileResponse(package.path("card.json"), media_type="application/json")
+
+
+@router.get("/{name}/manifest")
+@router.get("/{name}/versions/{version}/manifest")
+async def manifest(parts: UseParts, name: str, version: str | None = None) -> Response:
+    """The circuit's identity, byte for byte."""
+    package = parts.resources.catalogue.find(name, version)
+    return Response(package.manifest.canonical(), media_type="application/json")
+
+
+@router.get("/{name}/bundle/{file}")
+@router.get("/{name}/versions/{version}/bundle/{file}")
+async def bundle(parts: UseParts, name: str, file: str, version: str | None = None) -> FileResponse:
+    """One file of the verify bundle."""
+    package = parts.resources.catalogue.find(name, version)
+    if file not in FILE_LIMITS:
+        raise Refused("file-unknown", f"The files are {', '.join(FILE_LIMITS)}.")
+    return FileResponse(package.path("verify") / file, media_type="application/octet-stream")
+
+
+@router.get("/{name}/policy")
+@router.get("/{name}/versions/{version}/policy")
+async def policy(parts: UseParts, name: str, version: str | None = None) -> FileResponse:
+    """The owner's signed policy."""
+    path = parts.resources.catalogue.find(name, version).path(POLICY_FILE)
+    if not path.is_file():
+        raise Refused("policy-unpublished")
+    return FileResponse(path, media_type="application/json")
+
+
+def _describe(package: Package) -> dict[str, Any]:
+    manifest = package.manifest
+    home = f"/v1/models/{manifest.model.name}/versions/{manifest.model.version}"
+    return {
+        **manifest.model.to_json(),
+        "circuit": package.digest,
+        "task": manifest.task,
+        "srs": package.bundle.provenance,
+        "modes": ["none", "zk", "proof"],
+        "infer": f"/v2/models/{manifest.model.name}/versions/{manifest.model.version}/infer",
+        **{part: f"{home}/{part}" for part in ("card", "manifest", "policy")},
+        "bundle": [f"{home}/bundle/{file}" for file in FILE_LIMITS],
+    }

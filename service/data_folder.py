@@ -1,0 +1,87 @@
+"""The data folder: where things lie in it, and that only one server uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import Refused
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """The paths in a data folder."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """Jobs and receipts."""
+        return self.root / "verinfer.db"
+
+    @property
+    def key(self) -> Path:
+        """The service's private key, PEM, 0600."""
+        return self.root / "service.pem"
+
+    @property
+    def public_key(self) -> Path:
+        """The service's public key, PEM, for policies."""
+        return self.root / "service.pub.pem"
+
+    @property
+    def server_lock(self) -> Path:
+        """Held by the one server."""
+        return self.root / "server.lock"
+
+    @property
+    def supervisor_lock(self) -> Path:
+        """Held by the one supervisor."""
+        return self.root / "supervisor.lock"
+
+    @property
+    def work(self) -> Path:
+        """One folder per job while it runs."""
+        return self.root / "work"
+
+    @property
+    def groups(self) -> Path:
+        """The process groups that prove now (`groups`)."""
+        return self.root / "groups"
+
+    @property
+    def workers(self) -> Path:
+        """Folders of the onnxruntime workers."""
+        return self.root / "workers"
+
+    def make(self) -> None:
+        """Make what is missing, readable by nobody else; raises `Refused` (``data-dir-unusable``)."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            for folder in (self.root, self.work, self.groups, self.workers):
+                folder.mkdir(exist_ok=True)
+                folder.chmod(0o700)
+        except OSError as error:
+            raise Refused("data-dir-unusable", f"{self.root}: {error.strerror or error}.") from error
+
+
+@contextmanager
+def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path`; the kernel drops it when this process dies.
+
+    Raises `Refused` (``data-dir-in-use``) if another process holds it, unless told to `wait`.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            message = f"Another server uses {path.parent}; stop it or give another --data."
+            raise Refused("data-dir-in-use", message) from error
+        yield
+    finally:
+        os.close(descriptor)

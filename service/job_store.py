@@ -1,0 +1,215 @@
+"""Jobs in the database: each change of state is one conditional statement, taken from the table in `jobs`.
+
+Whoever works on a job holds a `Lease`; every write names its token, so a worker that lost its lease changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from . import idempotency, receipt_store
+from .database import Database
+from .errors import Refused
+from .idempotency import Key, Known
+from .jobs import Job, Lease, Order, State, sources
+from .tables import jobs, proofs
+
+_SHOWN = [column for column in jobs.c if column.name not in ("inputs", "statement", "nonce")]
+
+
+class JobStore:
+    """All jobs; times are seconds since 1970."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, order: Order, *, now: float, queue_limit: int, key: Key | None = None) -> Known:
+        """Queue a job and give it; or give what `key` led to before.
+
+        Raises `Refused` (``queue-full``, ``idempotency-key-reused``).
+        """
+        with self._database.write() as connection:
+            known = idempotency.recall(connection, key)
+            if known is not None:
+                return known
+            waiting = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.state == State.QUEUED)
+            if connection.execute(waiting).scalar_one() >= queue_limit:
+                raise Refused("queue-full")
+            known = Known(secrets.token_hex(16), None)
+            connection.execute(sa.insert(jobs).values(id=known.job, **_new(order, now)))
+            idempotency.remember(connection, key, known, now=now)
+            return known
+
+    def get(self, job: str) -> Job:
+        """The job; raises `Refused` (``job-unknown``)."""
+        with self._database.read() as connection:
+            return _get(connection, job)
+
+    def cancel(self, job: str, *, now: float) -> Job:
+        """Cancel a queued job, or ask whoever runs it to stop; raises `Refused` (``job-unknown``, ``job-finished``)."""
+        with self._database.write() as connection:
+            if _get(connection, job).is_final:
+                raise Refused("job-finished")
+            waiting = sa.and_(jobs.c.id == job, jobs.c.state == State.QUEUED)
+            if (
+                connection.execute(
+                    sa.update(jobs).where(waiting).values(state=State.CANCELLED, **_end(now))
+                ).rowcount
+                == 0
+            ):
+                connection.execute(sa.update(jobs).where(jobs.c.id == job).values(cancel_requested=1))
+            return _get(connection, job)
+
+    def lease(self, *, now: float, until: float) -> Lease | None:
+        """Take the oldest job that waits, or whose lease ran out."""
+        ready = sa.or_(
+            jobs.c.state == State.QUEUED,
+            sa.and_(jobs.c.state.in_(sources(State.RUNNING)), jobs.c.lease_until < now),
+        )
+        oldest = sa.select(jobs).where(ready).order_by(jobs.c.created_at, jobs.c.id).limit(1)
+        with self._database.read() as connection:
+            # Mostly there is none; then no write lock is taken.
+            if connection.execute(oldest).one_or_none() is None:
+                return None
+        with self._database.write() as connection:
+            row = connection.execute(oldest).one_or_none()
+            if row is None:
+                return None
+            token = row.token + 1
+            values = {
+                "state": State.RUNNING,
+                "token": token,
+                "lease_until": until,
+                "started_at": sa.func.coalesce(jobs.c.started_at, now),
+            }
+            connection.execute(sa.update(jobs).where(jobs.c.id == row.id).values(**values))
+            return Lease(
+                job=row.id,
+                token=token,
+                order=_order(row),
+                statement=row.statement,
+                cancel_requested=bool(row.cancel_requested),
+            )
+
+    def extend(self, lease: Lease, *, until: float) -> bool:
+        """Keep a lease; says whether the client asked to cancel. Raises `Refused` (``lease-lost``)."""
+        with self._database.write() as connection:
+            _update(connection, lease, State.RUNNING, {"lease_until": until})
+            return bool(
+                connection.execute(
+                    sa.select(jobs.c.cancel_requested).where(jobs.c.id == lease.job)
+                ).scalar_one()
+            )
+
+    def expire_leases(self) -> None:
+        """End every lease; only for the one supervisor that has made sure that no other lives."""
+        with self._database.write() as connection:
+            connection.execute(sa.update(jobs).where(jobs.c.state == State.RUNNING).values(lease_until=0.0))
+
+    def record_statement(self, lease: Lease, statement: bytes) -> bytes:
+        """Store the statement unless there is one; gives the stored one. Raises `Refused` (``lease-lost``)."""
+        with self._database.write() as connection:
+            _update(
+                connection, lease, State.RUNNING, {"statement": sa.func.coalesce(jobs.c.statement, statement)}
+            )
+            stored: bytes = connection.execute(
+                sa.select(jobs.c.statement).where(jobs.c.id == lease.job)
+            ).scalar_one()
+            return stored
+
+    def proof(self, lease: Lease, kind: str) -> bytes | None:
+        """The evidence of this kind that the job already has."""
+        with self._database.read() as connection:
+            chosen = sa.select(proofs.c.evidence).where(proofs.c.job == lease.job, proofs.c.kind == kind)
+            return connection.execute(chosen).scalar_one_or_none()
+
+    def record_proof(self, lease: Lease, kind: str, evidence: bytes) -> None:
+        """Store a finished proof; the caller found none, and holds the lease. Raises `Refused` (``lease-lost``)."""
+        with self._database.write() as connection:
+            _update(connection, lease, State.RUNNING, {})
+            connection.execute(sa.insert(proofs).values(job=lease.job, kind=kind, evidence=evidence))
+
+    def succeed(self, lease: Lease, digest: str, receipt: bytes, *, now: float) -> None:
+        """Publish the receipt and end the job, in one commit. Raises `Refused` (``lease-lost``)."""
+        with self._database.write() as connection:
+            _update(connection, lease, State.SUCCEEDED, _end(now, receipt_digest=digest))
+            receipt_store.insert(connection, digest, receipt, proof="ready", now=now)
+            connection.execute(sa.delete(proofs).where(proofs.c.job == lease.job))
+
+    def fail(self, lease: Lease, code: str, *, now: float) -> None:
+        """End the job with a code. Raises `Refused` (``lease-lost``)."""
+        with self._database.write() as connection:
+            _update(connection, lease, State.FAILED, _end(now, code=code))
+
+    def stop(self, lease: Lease, *, now: float) -> None:
+        """End a running job that the client cancelled. Raises `Refused` (``lease-lost``)."""
+        with self._database.write() as connection:
+            _update(connection, lease, State.CANCELLED, _end(now))
+
+
+def _update(connection: sa.Connection, lease: Lease, state: State, values: dict[str, Any]) -> None:
+    """Write under the lease's token, if the job may become `state`."""
+    mine = sa.and_(jobs.c.id == lease.job, jobs.c.token == lease.token, jobs.c.state.in_(sources(state)))
+    if connection.execute(sa.update(jobs).where(mine).values(state=state, **values)).rowcount != 1:
+        raise Refused("lease-lost")
+
+
+def _end(now: float, **values: str) -> dict[str, Any]:
+    # A job that has ended keeps no inputs.
+    return {"finished_at": now, "lease_until": None, "inputs": None, **values}
+
+
+def _new(order: Order, now: float) -> dict[str, Any]:
+    return {
+        "model": order.model,
+        "version": order.version,
+        "circuit": order.circuit,
+        "mode": order.mode,
+        "nonce": order.nonce,
+        "audience": order.audience,
+        "inputs": json.dumps(order.inputs).encode(),
+        "state": State.QUEUED,
+        "cancel_requested": 0,
+        "token": 0,
+        "created_at": now,
+    }
+
+
+def _order(row: sa.Row[Any]) -> Order:
+    return Order(
+        model=row.model,
+        version=row.version,
+        circuit=row.circuit,
+        mode=row.mode,
+        nonce=row.nonce,
+        audience=row.audience,
+        inputs={name: tuple(values) for name, values in json.loads(row.inputs).items()},
+    )
+
+
+def _get(connection: sa.Connection, job: str) -> Job:
+    row = connection.execute(sa.select(*_SHOWN).where(jobs.c.id == job)).one_or_none()
+    if row is None:
+        raise Refused("job-unknown")
+    return Job(
+        id=row.id,
+        model=row.model,
+        version=row.version,
+        mode=row.mode,
+        state=State(row.state),
+        code=row.code,
+        receipt_digest=row.receipt_digest,
+        cancel_requested=bool(row.cancel_requested),
+        created_at=datetime.fromtimestamp(row.created_at, UTC),
+        started_at=_instant(row.started_at),
+        finished_at=_instant(row.finished_at),
+    )
+
+
+def _instant(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

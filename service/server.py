@@ -1,0 +1,70 @@
+"""Runs the server: resources, application, and uvicorn until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from . import logs
+from .app import create_app
+from .errors import Refused
+from .parts import Parts, Resources, open_resources
+from .settings import Settings
+
+_GRACE_SECONDS = 5
+
+
+def serve(settings: Settings, announce: Callable[[Resources, str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; `announce` gets the resources and the URL once the address is taken.
+
+    Raises `VerinferError` if it cannot start.
+    """
+    with open_resources(settings) as resources, _listen(settings) as listener:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        announce(resources, f"http://{host}:{listener.getsockname()[1]}")
+        logs.configure()
+        app = create_app(resources)
+        # uvicorn's own log goes the way of all others; requests are logged by `requests`.
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
+        )
+        asyncio.run(_Server(config, app).serve(sockets=[listener]))
+
+
+class _Server(uvicorn.Server):
+    """Sends those home who wait for a proof, so that stopping takes no longer than an ordinary request."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._fastapi = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn calls it
+        # uvicorn's own would raise the signal again after all was closed, and so end in an error.
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        parts: Parts | None = getattr(self._fastapi.state, "parts", None)
+        if self._loop is not None and parts is not None:
+            self._loop.call_soon_threadsafe(parts.events.close)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(512)
+    except OSError as error:
+        message = f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}."
+        raise Refused("address-in-use", message) from error
+    return listener

@@ -1,0 +1,192 @@
+"""Every vector gives its expected verdict: in the library, and on the command line.
+
+For the steps that can be taken out, a second run without the step shows that only this step finds the lie.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verinfer.verifier import verify as steps
+from verinfer.verifier.bundle import Bundle, BundleFolder
+from verinfer.verifier.cli import EXIT_CODES
+from verinfer.verifier.errors import VerinferError
+from verinfer.verifier.evidence import EZKL_KIND, Evidence
+from verinfer.verifier.ezkl_proof import EzklCheck, WaitingChildren
+from verinfer.verifier.policy import parse_policy
+from verinfer.verifier.proof_systems import ProofSystem
+from verinfer.verifier.statement import Statement
+from verinfer.verifier.verdict import Verified
+from verinfer.verifier.verify import Expect, verify
+from verinfer.verifier.wire import parse_time
+
+VECTORS = Path(__file__).parents[1] / "vectors"
+CASES = sorted(path.name for path in (VECTORS / "cases").iterdir())
+REFUSALS = [name for name in CASES if name.endswith("_fail")]
+
+# Steps that stand in one function and give nothing to later steps: without them, verification goes on.
+REMOVABLE = {
+    2: ("_check_policy",),
+    3: ("_check_signature",),
+    4: ("_check_request",),
+    6: ("_check_sample",),
+    10: ("_check_required",),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One vector as the library takes it."""
+
+    name: str
+    receipt: bytes
+    policy: Path
+    bundles: Path
+    now: str
+    expect: dict[str, Any]
+    expected: dict[str, Any]
+
+
+def _case(name: str) -> Case:
+    home = VECTORS / "cases" / name
+    shared = VECTORS / "shared"
+    described = json.loads((home / "case.json").read_text())
+    return Case(
+        name=name,
+        receipt=(home / "receipt.json").read_bytes(),
+        policy=next(path for path in (home / "policy.json", shared / "policy.json") if path.exists()),
+        bundles=next(path for path in (home / "bundles", shared / "bundles") if path.exists()),
+        now=described["now"],
+        expect={name: value for name, value in described["expect"].items() if value is not None},
+        expected=json.loads((home / "expected.json").read_text()),
+    )
+
+
+def _verify(case: Case, checks: ProofSystem) -> Verified:
+    return verify(
+        case.receipt,
+        policy=parse_policy(case.policy.read_bytes()),
+        now=parse_time(case.now),
+        expect=Expect(**case.expect),
+        bundles=BundleFolder(case.bundles),
+        proof_systems={EZKL_KIND: checks},
+    )
+
+
+@pytest.fixture(scope="module")
+def ezkl() -> Iterator[ProofSystem]:
+    """The real check, with a child in waiting to save time."""
+    children = WaitingChildren()
+    yield EzklCheck(children)
+    children.close()
+
+
+class _AcceptsAll:
+    """A broken proof system, to show what its check is good for."""
+
+    def check(self, statement: Statement, bundle: Bundle, evidence: Evidence) -> None:
+        """Accept."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_library_gives_the_expected_verdict(name: str, ezkl: ProofSystem) -> None:
+    """An acceptance has exactly the claims; a refusal has exactly the code."""
+    case = _case(name)
+    if name in REFUSALS:
+        with pytest.raises(VerinferError) as caught:
+            _verify(case, ezkl)
+        assert caught.value.code == case.expected["code"]
+    else:
+        assert sorted(_verify(case, ezkl).claims) == case.expected["claims"]
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSALS if _case(name).expected["step"] in REMOVABLE])
+def test_only_this_step_finds_it(name: str, ezkl: ProofSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its step the vector is accepted, or refused only because its proof is of other bytes (step 8)."""
+    case = _case(name)
+    step = case.expected["step"]
+    for function in REMOVABLE[step]:
+        monkeypatch.setattr(steps, function, lambda *_: None)
+    try:
+        _verify(case, ezkl)
+    except VerinferError as error:
+        # A re-signed statement has another digest, so its honest proof cannot fit: take that check out too.
+        if error.code != "proof-invalid":
+            raise
+        _verify(case, _AcceptsAll())
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in REFUSALS if _case(name).expected["code"] == "proof-invalid"]
+)
+def test_only_the_proof_finds_it(name: str) -> None:
+    """Everything but the proof is in order: with a check that accepts all, these pass."""
+    assert _verify(_case(name), _AcceptsAll()).claims
+
+
+# The model's version is compared on its own, and a doubled output has nowhere to go without the comparison.
+TENSORS = sorted({name for name in REFUSALS if name.startswith("tensors-")} - {"tensors-output-doubled_fail"})
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_only_the_comparison_with_the_manifest_finds_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the comparison of tensors with the manifest these lies pass."""
+    case = _case(name)
+    monkeypatch.setattr(steps, "_check_tensors", lambda *_: None)
+    assert _verify(case, _AcceptsAll()).claims
+
+
+def test_every_step_has_its_refusals() -> None:
+    """Steps 1 to 10 are each the first to refuse something (7 is part of 8: instances that differ make the proof invalid)."""
+    counted = Counter(_case(name).expected["step"] for name in REFUSALS)
+    assert set(counted) == {1, 2, 3, 4, 5, 6, 8, 9, 10}
+    assert len(REFUSALS) >= 5 * (len(CASES) - len(REFUSALS))
+
+
+def test_the_command_line_agrees(tmp_path: Path) -> None:
+    """For every vector `verinfer verify --json` gives the same code, and the exit code of its family."""
+
+    def run(name: str) -> tuple[str, int, dict[str, Any]]:
+        case = _case(name)
+        options = [
+            f"--{key.replace('_', '-')}={value}" for key, value in case.expect.items() if key != "sample"
+        ]
+        if "sample" in case.expect:
+            sample = tmp_path / f"{name}.json"
+            sample.write_text(json.dumps(case.expect["sample"]))
+            options.append(f"--sample={sample}")
+        receipt = VECTORS / "cases" / name / "receipt.json"
+        command = [
+            sys.executable,
+            "-I",
+            "-m",
+            "verinfer.verifier",
+            "verify",
+            str(receipt),
+            f"--policy={case.policy}",
+        ]
+        command += [f"--bundles={case.bundles}", f"--at={case.now}", "--json", *options]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert "Traceback" not in done.stderr
+        return name, done.returncode, json.loads(done.stdout)
+
+    with ThreadPoolExecutor(2) as pool:
+        for name, status, verdict in pool.map(run, CASES):
+            expected = _case(name).expected
+            if name in REFUSALS:
+                assert (name, verdict["code"]) == (name, expected["code"])
+                assert status in EXIT_CODES.values()
+                assert status == {"malformed": 3, "rejected": 1, "error": 2}[verdict["verdict"]]
+            else:
+                assert (name, status, sorted(verdict["claims"])) == (name, 0, expected["claims"])
+                assert "past-time" in verdict["caveats"]

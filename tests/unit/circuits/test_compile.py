@@ -1,0 +1,281 @@
+"""A package is whole, repeatable, and proves what it should."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verinfer.circuits import compile as building
+from verinfer.circuits import reproduce as rebuilding
+from verinfer.circuits.calibrate import estimate_seconds
+from verinfer.circuits.compile import compile_model
+from verinfer.circuits.native import Workplace, heavy_limits
+from verinfer.circuits.package import SECRET, Package, open_package
+from verinfer.circuits.prove import prover_for
+from verinfer.circuits.reproduce import reproduce
+from verinfer.verifier import files
+from verinfer.verifier.child import ChildFailed
+from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError
+from verinfer.verifier.jail import GIB, Limits
+
+ZOO = Path(__file__).parents[3] / "models" / "zoo"
+
+
+def _quiet(_phase: str, _share: float) -> None:
+    """Progress that nobody sees."""
+
+
+def _place(directory: Path) -> Workplace:
+    return Workplace(directory=directory, limits=heavy_limits())
+
+
+def test_the_package_describes_the_model(bmi_package: Package) -> None:
+    """The manifest has the model's names, shapes and fields, and the card is there."""
+    manifest = bmi_package.manifest
+    assert [(tensor.name, tensor.role) for tensor in manifest.layout] == [
+        ("habits", "input"),
+        ("verinfer_challenge", "challenge"),
+        ("body", "output"),
+    ]
+    assert manifest.outputs[0].fields == ("height_cm", "weight_kg")
+    assert bmi_package.bundle.provenance == "insecure-local"
+    assert "INSECURE SRS" in bmi_package.path("card.md").read_text()
+
+
+def test_files_with_weights_are_private(bmi_package: Package) -> None:
+    """Keys and circuits hold the weights in clear, so only their owner reads them."""
+    assert {bmi_package.path(part).stat().st_mode & 0o777 for part in SECRET} == {0o600}
+
+
+def test_the_same_model_gives_the_same_identity(bmi_package: Package) -> None:
+    """Twenty rebuilds, each in processes of its own, give the manifest's settings and vk every time."""
+    network = ZOO / "bmi" / "network.onnx"
+
+    def rebuild(_index: int) -> str:
+        return reproduce(bmi_package, network, on_progress=_quiet).circuit
+
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(rebuild, range(20))) == {bmi_package.digest}
+
+
+def test_compiling_again_gives_the_same_identity(bmi_package: Package, tmp_path: Path) -> None:
+    """The search is deterministic too, so the whole manifest comes out equal."""
+    again = compile_model(ZOO / "bmi", tmp_path / "again", srs=None, insecure_srs=True, on_progress=_quiet)
+    assert again.digest == bmi_package.digest
+
+
+def test_another_onnx_file_is_not_reproduced(bmi_package: Package) -> None:
+    """A rebuild from another model is refused."""
+    with pytest.raises(Rejected) as caught:
+        reproduce(bmi_package, ZOO / "digits" / "network.onnx", on_progress=_quiet)
+    assert caught.value.code == "not-reproduced"
+
+
+def test_a_circuit_that_consumes_the_challenge_is_not_reproduced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dishonest owner's circuit whose output depends on the challenge proves and verifies; a rebuild finds it out."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    def consuming(self: Workplace, function: str, **arguments: Any) -> Any:
+        result = honest(self, function, **arguments)
+        if function == "wrap":
+            model = onnx.load_model_from_string(arguments["output"].read_bytes())
+            graph = model.graph
+            graph.node[-1].output[0] = "inner"
+            graph.node.extend(
+                [
+                    helper.make_node("Cast", ["verinfer_challenge"], ["limbs"], to=TensorProto.FLOAT),
+                    helper.make_node("ReduceSum", ["limbs"], ["sum"], keepdims=1),
+                    helper.make_node("Add", ["inner", "sum"], ["body"]),
+                ]
+            )
+            arguments["output"].write_bytes(model.SerializeToString(deterministic=True))
+        return result
+
+    honest = Workplace.onnx
+    with monkeypatch.context() as patched:
+        patched.setattr(Workplace, "onnx", consuming)
+        package = compile_model(
+            ZOO / "bmi", tmp_path / "bad", srs=None, insecure_srs=True, on_progress=_quiet
+        )
+    with pytest.raises(Rejected) as caught:
+        reproduce(package, ZOO / "bmi" / "network.onnx", on_progress=_quiet)
+    assert caught.value.code == "not-reproduced"
+    assert "wrapped" in caught.value.message
+
+
+@pytest.mark.parametrize("part", ["pk.key", "model.compiled", "kzg.srs", "verify/vk.key", "card.json"])
+def test_a_changed_file_is_not_opened(bmi_package: Package, tmp_path: Path, part: str) -> None:
+    """One flipped bit anywhere in a package is found before it is used."""
+    copy = tmp_path / "copy"
+    shutil.copytree(bmi_package.folder, copy)
+    data = bytearray((copy / part).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / part).write_bytes(bytes(data))
+    with pytest.raises(CouldNotCheck) as caught:
+        open_package(copy)
+    assert caught.value.code == "artifact-torn"
+
+
+def test_a_missing_file_is_named(bmi_package: Package, tmp_path: Path) -> None:
+    """A package without its pk cannot be opened, and the error says which file."""
+    copy = tmp_path / "copy"
+    shutil.copytree(bmi_package.folder, copy)
+    (copy / "pk.key").unlink()
+    with pytest.raises(CouldNotCheck, match=r"pk\.key"):
+        open_package(copy)
+
+
+@pytest.mark.parametrize("phase", ["circuit", "setup", "self-test", "package"])
+def test_an_interrupted_compilation_leaves_nothing(tmp_path: Path, phase: str) -> None:
+    """Ctrl-C in any phase leaves neither a package nor scraps beside it."""
+
+    def interrupt(reached: str, _share: float) -> None:
+        if reached == phase:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_model(ZOO / "bmi", tmp_path / "out", srs=None, insecure_srs=True, on_progress=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When files cannot be written whole, the error says so and no package appears."""
+
+    def full(path: Path, data: bytes, *, mode: int = files.PUBLIC) -> None:
+        if path.name == "settings.json":
+            raise CouldNotCheck("disk-full")
+        real(path, data, mode=mode)
+
+    real = files.write_atomically
+    monkeypatch.setattr(files, "write_atomically", full)
+    with pytest.raises(CouldNotCheck) as caught:
+        compile_model(ZOO / "bmi", tmp_path / "out", srs=None, insecure_srs=True, on_progress=_quiet)
+    assert caught.value.code == "disk-full"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_small_disk_tears_no_file(tmp_path: Path) -> None:
+    """Writing past the end of a full device reports a full disk and keeps the old file."""
+    target = tmp_path / "file"
+    files.write_atomically(target, b"old")
+    with pytest.MonkeyPatch.context() as patched:
+
+        def no_space(_descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patched.setattr(os, "fsync", no_space)
+        with pytest.raises(CouldNotCheck) as caught:
+            files.write_atomically(target, b"new")
+    assert caught.value.code == "disk-full"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert target.read_bytes() == b"old"
+
+
+def test_an_existing_output_is_kept(bmi_package: Package) -> None:
+    """A package is never overwritten."""
+    with pytest.raises(UsageError) as caught:
+        compile_model(ZOO / "bmi", bmi_package.folder, srs=None, insecure_srs=True, on_progress=_quiet)
+    assert caught.value.code == "exists"
+
+
+def test_without_a_ceremony_srs_nothing_is_built_by_accident(tmp_path: Path) -> None:
+    """An insecure SRS has to be asked for by name; the error says how to get the real one."""
+    with pytest.raises(UsageError, match="srs fetch"):
+        compile_model(ZOO / "bmi", tmp_path / "out", srs=None, insecure_srs=False, on_progress=_quiet)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_input_that_drives_the_network_out_of_range_is_refused(
+    bmi_package: Package, tmp_path: Path
+) -> None:
+    """The forward pass finds it, before anything is queued to prove."""
+    bound = bmi_package.manifest.proof_system.bound
+    with pytest.raises(UsageError) as caught:
+        prover_for(bmi_package.manifest).forward(bmi_package, {"habits": [bound - 1] * 3}, _place(tmp_path))
+    assert caught.value.code == "value-out-of-range"
+
+
+def test_the_challenge_does_not_change_the_answer(bmi_package: Package, tmp_path: Path) -> None:
+    """A proof that claims other outputs than the circuit gives is not even started."""
+    prover, inputs = prover_for(bmi_package.manifest), {"habits": [1, 2, 3]}
+    outputs = prover.forward(bmi_package, inputs, _place(tmp_path))
+    wrong = {"body": tuple(value + 1 for value in outputs["body"])}
+    with pytest.raises(CouldNotCheck) as caught:
+        prover.prove(bmi_package, inputs, wrong, [7] * 16, _place(tmp_path), _quiet)
+    assert caught.value.code == "circuit-inconsistent"
+
+
+def test_a_witness_does_not_stay_behind(bmi_package: Package, tmp_path: Path) -> None:
+    """Inputs and witnesses hold a client's data in clear: they are gone when the proof is done."""
+    prover, inputs, seen = prover_for(bmi_package.manifest), {"habits": [1, 2, 3]}, list[str]()
+    outputs = prover.forward(bmi_package, inputs, _place(tmp_path))
+
+    def phases(phase: str, _share: float) -> None:
+        seen.append(phase)
+
+    evidence = prover.prove(bmi_package, inputs, outputs, [7] * 16, _place(tmp_path), phases)
+    assert evidence.to_json()["proof"]
+    assert {"witness", "proving"} <= set(seen)
+    assert not {"input.json", "witness.json"} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_prover_without_memory_fails_with_a_code(bmi_package: Package, tmp_path: Path) -> None:
+    """Running out of memory is a typed failure of the child, and this process lives."""
+    small = Limits(memory_bytes=GIB // 8, cpu_seconds=60, file_bytes=GIB, wall_seconds=60)
+    place = replace(_place(tmp_path), limits=small)
+    outputs = prover_for(bmi_package.manifest).forward(bmi_package, {"habits": [1, 2, 3]}, _place(tmp_path))
+    with pytest.raises(ChildFailed) as caught:
+        prover_for(bmi_package.manifest).prove(
+            bmi_package, {"habits": [1, 2, 3]}, outputs, [0] * 16, place, _quiet
+        )
+    assert caught.value.code in ("child-out-of-memory", "child-panicked", "child-aborted", "child-no-answer")
+
+
+def test_the_estimate_grows_with_rows_and_columns() -> None:
+    """More rows, more columns and larger k never look cheaper, all else equal."""
+    assert estimate_seconds(2000, 1, 11) < estimate_seconds(4000, 1, 11) < estimate_seconds(4000, 2, 11)
+    assert estimate_seconds(2000, 1, 11) < estimate_seconds(2000, 1, 12)
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.mark.parametrize(
+    ("spec", "code"),
+    [
+        (lambda spec: spec["inputs"][0].update(name="other"), "shape-mismatch"),
+        (lambda spec: spec["outputs"][0].update(shape=[2, 1]), "shape-mismatch"),
+        (lambda spec: spec.update(onnx="0" * 64), "model-refused"),
+        (lambda spec: spec.update(colour="red"), "spec-malformed"),
+    ],
+    ids=["name", "shape", "digest", "field"],
+)
+def test_a_spec_that_does_not_fit_is_refused(tmp_path: Path, spec: Change, code: str) -> None:
+    """Names, shapes and digests must be the ONNX file's, and unknown fields are malformed."""
+    import json
+
+    folder = tmp_path / "model"
+    shutil.copytree(ZOO / "bmi", folder)
+    described = json.loads((folder / "spec.json").read_text())
+    spec(described)
+    (folder / "spec.json").write_text(json.dumps(described))
+    with pytest.raises((UsageError, Malformed)) as caught:
+        compile_model(folder, tmp_path / "out", srs=None, insecure_srs=True, on_progress=_quiet)
+    assert caught.value.code == code
+
+
+def test_modules_under_test_are_the_installed_ones() -> None:
+    """One copy of each class: what the tests patch is what the library uses."""
+    names: Sequence[str] = (building.__name__, rebuilding.__name__)
+    assert all(name.startswith("verinfer.circuits.") for name in names)

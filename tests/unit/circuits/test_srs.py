@@ -1,0 +1,132 @@
+"""The SRS: made once, cut canonically, and the ceremony's only if it is."""
+
+from __future__ import annotations
+
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from verinfer.circuits import srs
+from verinfer.circuits.ceremony import CEREMONY_DIGESTS
+from verinfer.circuits.native import Workplace
+from verinfer.circuits.package import Package
+from verinfer.circuits.prove import EzklProver
+from verinfer.verifier.digest import sha256
+from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError
+from verinfer.verifier.srs import CEREMONY_CUT, CUT_BYTES
+
+SMALL = 5
+
+
+def test_the_cut_of_a_k1_file_is_the_file_itself(cache: Path) -> None:  # noqa: ARG001
+    """EZKL's own k = 1 file has exactly the layout and the Lagrange points that are computed here."""
+    made = srs.make_insecure(1)
+    assert made.cut == made.path.read_bytes()
+    assert len(made.cut) == CUT_BYTES
+
+
+def test_a_proof_verifies_with_the_cut_as_with_the_full_file(package: Package, place: Workplace) -> None:
+    """The 516 bytes are all of the SRS that a verifier reads; another SRS's cut rejects the same proof."""
+    inputs = {"habits": [10, -20, 30]}
+    outputs = EzklProver().forward(package, inputs, place)
+    challenge = list(range(16))
+    EzklProver().prove(package, inputs, outputs, challenge, place, lambda _phase, _share: None)
+    other = place.directory / "other.srs"
+    other.write_bytes(srs.make_insecure(SMALL).cut)
+
+    def verify(path: Path) -> bool:
+        files = {"settings": package.path("verify/settings.json"), "vk": package.path("verify/vk.key")}
+        accepted: bool = place.ezkl("verify", proof=place.directory / "proof.json", srs=path, **files)
+        return accepted
+
+    assert verify(package.path("kzg.srs"))
+    assert verify(package.path("verify/kzg1.srs"))
+    with pytest.raises(CouldNotCheck):
+        verify(other)
+
+
+def test_a_local_srs_is_made_once(cache: Path) -> None:
+    """Two that ask at once get one file; nothing else is left in the cache, and the provenance says what it is."""
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(srs.make_insecure, (SMALL, SMALL))
+    assert first == second == srs.make_insecure(SMALL)
+    assert first.provenance == "insecure-local"
+    assert first.logrows == SMALL
+    kept = {path.name for path in (cache / "verinfer" / "srs").iterdir() if f"-{SMALL}." in path.name}
+    assert kept == {f"insecure-local-{SMALL}.srs", f"insecure-local-{SMALL}.lock"}
+    assert not list((cache / "verinfer" / "srs").glob(".*"))
+
+
+def test_a_torn_local_srs_is_made_again(cache: Path) -> None:
+    """A cached file of the wrong length is no SRS; it is replaced."""
+    made = srs.make_insecure(2)
+    assert made.path.is_relative_to(cache)
+    made.path.write_bytes(made.path.read_bytes()[:-1])
+    assert srs.make_insecure(2).path.stat().st_size == 4 + 2 * 64 * 4 + 256
+
+
+@pytest.mark.parametrize("damage", ["empty", "short", "long", "absurd size", "off the curve", "missing"])
+def test_a_file_that_is_no_srs_is_malformed(damage: str, tmp_path: Path) -> None:
+    """Length, header and the points that the cut is computed from are checked."""
+    good = srs.make_insecure(SMALL).path.read_bytes()
+    path = tmp_path / "kzg.srs"
+    data = {
+        "empty": b"",
+        "short": good[:-1],
+        "long": good + b"\0",
+        "absurd size": b"\x1b\0\0\0" + good[4:],
+        "off the curve": good[:70] + bytes([good[70] ^ 1]) + good[71:],
+    }
+    if damage in data:
+        path.write_bytes(data[damage])
+    with pytest.raises(Malformed) as caught:
+        srs.open_srs(path)
+    assert caught.value.code == "srs-malformed"
+
+
+def test_only_the_ceremonys_file_is_adopted(cache: Path) -> None:
+    """A local SRS is not taken for the ceremony's, whatever its name."""
+    made = srs.make_insecure(SMALL)
+    with pytest.raises(Rejected) as caught:
+        srs.adopt_ceremony(made.path)
+    assert caught.value.code == "insecure-srs"
+    assert not (cache / "verinfer" / "srs" / f"ceremony-{SMALL}.srs").exists()
+    assert srs.find_ceremony(SMALL) is None
+
+
+def test_the_table_agrees_with_the_verifier() -> None:
+    """All sizes from 1 to 26, each once, and the verifier's constant is the first."""
+    assert list(CEREMONY_DIGESTS) == list(range(1, 27))
+    assert len(set(CEREMONY_DIGESTS.values())) == 26
+    assert CEREMONY_DIGESTS[1] == CEREMONY_CUT
+
+
+def test_without_a_ceremony_file_nothing_insecure_is_used() -> None:
+    """Building with a local SRS has to be asked for by name, also when it is given as a file."""
+    made = srs.make_insecure(SMALL)
+    with pytest.raises(UsageError, match="--insecure-srs"):
+        srs.choose(SMALL, given=None, insecure=False)
+    with pytest.raises(UsageError, match="--insecure-srs"):
+        srs.choose(SMALL, given=made.path, insecure=False)
+    with pytest.raises(UsageError, match="k = 5"):
+        srs.choose(SMALL + 1, given=made.path, insecure=True)
+    assert srs.choose(SMALL, given=made.path, insecure=True) == made
+
+
+def test_the_cache_needs_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without HOME and XDG_CACHE_HOME it lies under the temporary folder, in a place of the user's own."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = srs.cache_folder()
+    assert folder.is_relative_to(tmp_path)
+    assert folder.is_dir()
+
+
+def test_the_cut_is_named_by_its_digest(package: Package) -> None:
+    """The manifest names the full SRS and its cut, and both are in the package."""
+    system = package.manifest.proof_system
+    assert system.srs.cut == sha256(package.path("verify/kzg1.srs").read_bytes())
+    assert system.srs.full == sha256(package.path("kzg.srs").read_bytes())
+    assert srs.cut(package.path("kzg.srs")) == package.path("verify/kzg1.srs").read_bytes()
