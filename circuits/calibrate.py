@@ -3,6 +3,8 @@
 Takes a wrapped ONNX file and samples; gives one `Choice`. A first, small search; every step is deterministic.
 
 EZKL folds a circuit with more rows than 2^k into more blocks of columns, so k is free, and cost is columns times 2^k.
+Its count of rows varies a little from process to process; only the number of blocks follows from it, so a candidate whose
+count is close to one more block is left out: a rebuild might have it.
 Measured here (2 cores, ezkl 23.0.5, 30 circuits of 1,000 to 5,000 rows, k = 9 to 13), proving took, within 25 %,
 ``0.1 s + 2^k · (17 µs · advice columns + 45 µs)``. A table that does not fit 2^k costs a multiple, so none is tried.
 A higher rebase multiplier saves rows and needs more range; with 3, LeNet-5 has a tenth fewer rows than with 2.
@@ -24,7 +26,7 @@ from verinfer.verifier.instances import from_field_hex, to_field_hex
 from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.model_spec import ModelSpec
 from verinfer.verifier.numbers import dequantise, quantise
-from verinfer.verifier.settings import ROUNDING
+from verinfer.verifier.settings import canonical_settings
 
 from .native import Workplace
 
@@ -40,7 +42,9 @@ MARGIN = 1.25
 LARGE_ROWS = 50_000
 _LOOKUP_RANGE = [-32768, 32768]
 _BLINDING_ROWS = 16
-_WOBBLE = 4
+_UNSTEADY_ROWS = 8
+"""How far the count of rows of one block may be off between two runs; 3 was the most seen in 200."""
+
 _SCREEN = 16
 _ROW_BUDGET = 36_000_000
 """Rows of forward passes spent on one candidate, about half a minute: every sample of a small circuit, 100 of LeNet-5."""
@@ -111,15 +115,20 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class _Price:
+    advice: int
     seconds: float
     rows: int
     candidate: Candidate
 
 
-def estimate_seconds(rows: int, columns: int, logrows: int) -> float:
+def count_blocks(assignments: int, columns: int, logrows: int) -> int:
+    """How many blocks of columns EZKL makes for so many cells; found by trying: a block ends 6 rows before 2^k."""
+    return assignments // (columns * ((1 << logrows) - 6) - 1) + 1
+
+
+def estimate_seconds(assignments: int, columns: int, logrows: int) -> float:
     """Proving time on 2 cores by the formula above."""
-    usable = (1 << logrows) - _BLINDING_ROWS
-    advice = 3 * columns * math.ceil(rows / usable)
+    advice = 3 * columns * count_blocks(assignments, columns, logrows)
     return 0.1 + (1 << logrows) * (17e-6 * advice + 45e-6)
 
 
@@ -141,7 +150,7 @@ def choose(
     best: Fidelity | None = None
     for index, price in enumerate(priced):
         on_progress(index / len(priced))
-        if price.candidate.numbers in refused:
+        if price.candidate.numbers in refused or not _steady(wrapped, price.candidate, place):
             continue
         fidelity = _screened(wrapped, price.candidate, spec, samples, expected, place)
         if fidelity is not None and good(fidelity, spec.task, expected):
@@ -244,22 +253,26 @@ def _price(wrapped: str, place: Workplace) -> list[_Price]:
         "count_rows", model=wrapped, directory=place.directory, candidates=[item.run_args() for item in wide]
     )
     prices = [
-        _Price(
-            estimate_seconds(found["num_rows"], item.columns, logrows), found["num_rows"], _at(item, logrows)
-        )
+        _price_of(_at(item, logrows), found)
         for item, found in zip(wide, settings, strict=True)
-        if found is not None and _steady(found)
+        if found is not None
         for logrows in _logrows(found)
     ]
-    # At equal cost the finer scale comes first; the rest of the key only makes the order total.
-    return sorted(
-        prices,
-        key=lambda price: (
-            round(price.seconds, 3),
-            -price.candidate.scale,
-            json.dumps(asdict(price.candidate)),
-        ),
-    )
+    return sorted(prices, key=_order)
+
+
+def _price_of(candidate: Candidate, settings: dict[str, Any]) -> _Price:
+    settings = {**settings, "run_args": {**settings["run_args"], "logrows": candidate.logrows}}
+    cells = _canonical(settings)["total_assignments"]
+    blocks = count_blocks(cells, candidate.columns, candidate.logrows)
+    seconds = estimate_seconds(cells, candidate.columns, candidate.logrows)
+    return _Price(3 * candidate.columns * blocks, seconds, settings["num_rows"], candidate)
+
+
+def _order(price: _Price) -> tuple[int, int, int, str]:
+    """Cheapest first; within a tenth, fewer columns make shorter proofs that verify faster, then the finer scale."""
+    tenths = math.floor(math.log(price.seconds) / math.log(1.1))
+    return tenths, price.advice, -price.candidate.scale, json.dumps(asdict(price.candidate))
 
 
 def _numeric(*, large: bool) -> list[tuple[int, int, int, int]]:
@@ -284,10 +297,26 @@ def _logrows(settings: dict[str, Any]) -> list[int]:
     return list(range(max(least, most - 3), most + 1))
 
 
-def _steady(settings: dict[str, Any]) -> bool:
-    """Whether a row or two more or less, as EZKL counts from run to run, round to the same canonical settings."""
-    sizes = (settings["num_rows"], settings["total_assignments"])
-    return all(_WOBBLE <= size % ROUNDING <= ROUNDING - _WOBBLE for size in sizes)
+def _canonical(settings: dict[str, Any]) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(canonical_settings(json.dumps(settings).encode()))
+    return value
+
+
+def _steady(wrapped: str, candidate: Candidate, place: Workplace) -> bool:
+    """Whether a rebuild gets the same settings although its count of rows differs a little."""
+    settings = place.ezkl(
+        "count_rows", model=wrapped, directory=place.directory, candidates=[candidate.run_args()]
+    )[0]
+    if settings is None:
+        return False
+    rows, cells, columns = settings["num_rows"], settings["total_assignments"], candidate.columns
+    slack = _UNSTEADY_ROWS * count_blocks(cells, columns, candidate.logrows)
+    shifted = [
+        {**settings, "num_rows": rows + shift, "total_assignments": cells + shift * columns}
+        for shift in (-slack, slack)
+    ]
+    less, more = (_canonical(item) for item in shifted)
+    return less == more
 
 
 def _at(candidate: Candidate, logrows: int) -> Candidate:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+
 from verinfer.verifier.errors import CouldNotCheck, UsageError
 
 TORCH = "torch==2.13.0"

@@ -23,6 +23,7 @@ import onnxruntime
 import torch
 from PIL import Image
 from torch import nn
+
 from verinfer.verifier import files
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import CouldNotCheck

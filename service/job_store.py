@@ -137,19 +137,18 @@ class JobStore:
     def succeed(self, lease: Lease, digest: str, receipt: bytes, *, now: float) -> None:
         """Publish the receipt and end the job, in one commit. Raises `Refused` (``lease-lost``)."""
         with self._database.write() as connection:
-            _update(connection, lease, State.SUCCEEDED, _end(now, receipt_digest=digest))
+            _finish(connection, lease, State.SUCCEEDED, _end(now, receipt_digest=digest))
             receipt_store.insert(connection, digest, receipt, proof="ready", now=now)
-            connection.execute(sa.delete(proofs).where(proofs.c.job == lease.job))
 
     def fail(self, lease: Lease, code: str, *, now: float) -> None:
         """End the job with a code. Raises `Refused` (``lease-lost``)."""
         with self._database.write() as connection:
-            _update(connection, lease, State.FAILED, _end(now, code=code))
+            _finish(connection, lease, State.FAILED, _end(now, code=code))
 
     def stop(self, lease: Lease, *, now: float) -> None:
         """End a running job that the client cancelled. Raises `Refused` (``lease-lost``)."""
         with self._database.write() as connection:
-            _update(connection, lease, State.CANCELLED, _end(now))
+            _finish(connection, lease, State.CANCELLED, _end(now))
 
 
 def _update(connection: sa.Connection, lease: Lease, state: State, values: dict[str, Any]) -> None:
@@ -157,6 +156,12 @@ def _update(connection: sa.Connection, lease: Lease, state: State, values: dict[
     mine = sa.and_(jobs.c.id == lease.job, jobs.c.token == lease.token, jobs.c.state.in_(sources(state)))
     if connection.execute(sa.update(jobs).where(mine).values(state=state, **values)).rowcount != 1:
         raise Refused("lease-lost")
+
+
+def _finish(connection: sa.Connection, lease: Lease, state: State, values: dict[str, Any]) -> None:
+    """End the job; its proofs are in the receipt, or of no more use."""
+    _update(connection, lease, state, values)
+    connection.execute(sa.delete(proofs).where(proofs.c.job == lease.job))
 
 
 def _end(now: float, **values: str) -> dict[str, Any]:

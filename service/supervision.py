@@ -23,8 +23,6 @@ _log = logging.getLogger(__name__)
 
 _PATIENCE = 3
 """Heartbeats that may be missed."""
-_STARTUP_SECONDS = 60.0
-"""Until the first heartbeat: a machine that proves on every core starts processes slowly."""
 _PAUSE_SECONDS = 0.5
 """Before another supervisor is started."""
 
@@ -63,7 +61,10 @@ class _Supervisor:
     async def keep(self) -> None:
         """Start a supervisor whenever there is none, until cancelled."""
         while True:
-            await self._run()
+            try:
+                await self._run()
+            except OSError as error:
+                _log.error("supervisor cannot be started", extra={"facts": {"reason": error.strerror}})
             self._events.forget()
             await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -97,17 +98,16 @@ class _Supervisor:
 
     async def _until_silent(self, process: asyncio.subprocess.Process) -> None:
         ended = asyncio.create_task(process.wait())
-        patience = _STARTUP_SECONDS
         try:
             while True:
-                done, _ = await asyncio.wait({ended}, timeout=patience)
+                done, _ = await asyncio.wait({ended}, timeout=self._settings.heartbeat_seconds)
                 if done:
                     _log.error("supervisor ended", extra={"facts": {"status": process.returncode}})
                     return
-                if not self.is_alive():
+                # Before its first word it may be busy checking packages of any size.
+                if self._heard and not self.is_alive():
                     _log.error("supervisor is silent")
                     return
-                patience = self._settings.heartbeat_seconds
         finally:
             ended.cancel()
 

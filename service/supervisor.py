@@ -39,7 +39,7 @@ from .link import Report, SupervisorEnd
 from .pipeline import make_receipt
 from .settings import Settings
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("verinfer.service.supervisor")  # this module runs as __main__
 
 _LEASE_HEARTBEATS = 3
 _IDLE_SECONDS = 1.0

@@ -15,7 +15,9 @@ RESULTS = Path(__file__).parent / "results"
 
 @click.command()
 @click.argument("suite", type=click.Choice(["receipt"]))
-@click.option("--model", "models", multiple=True, type=click.Choice(list(receipt.REPEATS)), help="Default: all.")
+@click.option(
+    "--model", "models", multiple=True, type=click.Choice(list(receipt.REPEATS)), help="Default: all."
+)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, show_default=True)
 def bench(suite: str, models: tuple[str, ...], out: Path) -> None:
     """Run a suite of measurements; lenet takes some minutes."""

@@ -66,7 +66,10 @@ def _model(name: str, home: Path, say: Callable[[str], None]) -> dict[str, Any]:
     files.write_atomically(home / "receipt.json", answers[-1].receipt)
     nonce = answers[-1].nonce
     cold = repeat(
-        lambda: _verinfer("verify", home / "receipt.json", "--policy", home / "policy.json", "--nonce", nonce), 15
+        lambda: _verinfer(
+            "verify", home / "receipt.json", "--policy", home / "policy.json", "--nonce", nonce
+        ),
+        15,
     )
     children = WaitingChildren()
     try:

@@ -11,8 +11,7 @@ def as_table(results: dict[str, Any]) -> str:
     """Markdown, medians with their range; an unstable figure has a question mark."""
     machine = results["machine"]
     lines = [
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB;"
-        f" ezkl {machine['packages']['ezkl']}, Python {machine['python']}; commit {machine['commit']}.",
+        _machine(machine),
         "",
         "| model | k | bare proving call | whole way through the service | service / bare | verify, cold | verify, warm |",
         "|---|---|---|---|---|---|---|",
@@ -23,6 +22,11 @@ def as_table(results: dict[str, Any]) -> str:
         for name, case in results["cases"].items()
     ]
     return "\n".join(lines) + "\n"
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
+    return f"{where}; ezkl {machine['packages']['ezkl']}, Python {machine['python']}; commit {machine['commit']}."
 
 
 def write(results: dict[str, Any], folder: Path, name: str) -> None:
@@ -51,10 +55,16 @@ def _plot(results: dict[str, Any], path: Path) -> None:
 
     names = list(results["cases"])
     figure, axes = plt.subplots(figsize=(7, 1 + 0.8 * len(names)), layout="constrained")
-    rows = {"bare proving call": "bare_prove", "through the service": "service", "verify, cold": "verify_cold"}
+    rows = {
+        "bare proving call": "bare_prove",
+        "through the service": "service",
+        "verify, cold": "verify_cold",
+    }
     for offset, (label, key) in enumerate(rows.items()):
         values = [results["cases"][name][key]["median"] for name in names]
-        axes.barh([index + 0.26 * (offset - 1) for index in range(len(names))], values, height=0.24, label=label)
+        axes.barh(
+            [index + 0.26 * (offset - 1) for index in range(len(names))], values, height=0.24, label=label
+        )
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xscale("log")

@@ -81,7 +81,7 @@ async def infer(request: Request, parts: UseParts, name: str, version: str | Non
     settings = parts.resources.settings
     package = parts.resources.catalogue.find(name, version)
     body = await read_body(request, limit=settings.body_bytes, seconds=settings.body_seconds)
-    asked = read_request(parse_body(body))
+    asked = await run_in_threadpool(lambda: read_request(parse_body(body)))
     mode = _mode(asked.parameters)
     _check_outputs(asked, package.manifest)
     key = read_key(request.headers.get("idempotency-key"), request.url.path.encode() + b"\n" + body)

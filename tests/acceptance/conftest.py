@@ -150,14 +150,25 @@ def arguments(pid: int) -> bytes:
         return b""
 
 
+def parent(pid: int) -> int:
+    """The process that started a living process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 @pytest.fixture
-def server(bmi_package: Package, tmp_path: Path) -> Iterator[Server]:
-    """A running server with a data folder of its own."""
+def stopped(bmi_package: Package, tmp_path: Path) -> Iterator[Server]:
+    """A server that is not yet started, with a data folder of its own."""
     made = Server(bmi_package.folder, tmp_path / "data", tmp_path / "server.log")
     with made.http:
-        made.start()
         try:
             yield made
         finally:
             if made.process is not None and made.process.poll() is None:
                 made.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def server(stopped: Server) -> Server:
+    """A running server."""
+    stopped.start()
+    return stopped

@@ -24,6 +24,7 @@ from typing import Any
 from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from verinfer.circuits import calibrate
 from verinfer.circuits.compile import compile_model
@@ -532,12 +533,8 @@ def step_5(cases: Cases, world: World, cancer: Json) -> None:
     bound = bmi.manifest.proof_system.bound
     tensors: dict[str, Callable[[Json], None]] = {
         "input-renamed": setter("input", 0, "name", value="body"),
-        "names-swapped": lambda body: (
-            (
-                setter("input", 0, "name", value="body")(body),
-                setter("output", 0, "name", value="habits")(body),
-            )
-            and None
+        "names-swapped": both(
+            setter("input", 0, "name", value="body"), setter("output", 0, "name", value="habits")
         ),
         "output-reshaped": setter("output", 0, "shape", value=[2, 1]),
         "output-other-dtype": setter("output", 0, "dtype", value="INT64"),
@@ -687,6 +684,10 @@ def main() -> None:
         (HERE / "shared").mkdir()
         policy = policy_of(world)
         (HERE / "shared" / "policy.json").write_text(json.dumps(policy) + "\n")
+        # The operator's own key, so that tests can sign lies as the operator would. It signs nothing else.
+        (HERE / "shared" / "operator.pem").write_bytes(
+            world.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
         for package in (bmi, cancer):
             folder = HERE / "shared" / "bundles" / package.digest
             folder.mkdir(parents=True)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from verinfer.circuits.package import BUNDLE_PARTS, PARTS, SECRET, Package, open_package
 from verinfer.verifier import strict_json
 from verinfer.verifier.bundle import open_bundle, read_files
@@ -16,9 +17,9 @@ from verinfer.verifier.settings import canonical_settings
 
 
 @pytest.fixture
-def copy(package: Package, tmp_path: Path) -> Path:
+def copy(bmi_package: Package, tmp_path: Path) -> Path:
     """A package that a test may damage."""
-    return Path(shutil.copytree(package.folder, tmp_path / "package"))
+    return Path(shutil.copytree(bmi_package.folder, tmp_path / "package"))
 
 
 def _reindex(folder: Path, part: str) -> None:
@@ -28,30 +29,35 @@ def _reindex(folder: Path, part: str) -> None:
     path.write_bytes(json.dumps(index).encode())
 
 
-def test_the_folder_holds_what_it_lists(package: Package) -> None:
+def test_the_folder_holds_what_it_lists(bmi_package: Package) -> None:
     """The parts, the bundle and the index; nothing else is published."""
-    found = {str(path.relative_to(package.folder)) for path in package.folder.rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(bmi_package.folder)) for path in bmi_package.folder.rglob("*") if path.is_file()
+    }
     assert found == {*PARTS, *BUNDLE_PARTS, "package.json"}
 
 
-def test_weights_are_readable_by_their_owner_only(package: Package) -> None:
+def test_weights_are_readable_by_their_owner_only(bmi_package: Package) -> None:
     """Keys and circuits hold the weights in clear."""
-    modes = {part: package.path(part).stat().st_mode & 0o777 for part in (*PARTS, *BUNDLE_PARTS)}
+    modes = {part: bmi_package.path(part).stat().st_mode & 0o777 for part in (*PARTS, *BUNDLE_PARTS)}
     assert {part for part, mode in modes.items() if mode == 0o600} == set(SECRET)
     assert set(modes.values()) == {0o600, 0o644}
 
 
-def test_the_manifest_is_the_identity(package: Package) -> None:
+def test_the_manifest_is_the_identity(bmi_package: Package) -> None:
     """The circuit's digest is that of the manifest's canonical bytes, and the bundle opens with it alone."""
-    data = package.path("verify/manifest.json").read_bytes()
+    data = bmi_package.path("verify/manifest.json").read_bytes()
     assert strict_json.canonical(strict_json.parse(data, limit=1 << 20)) == data
-    assert package.digest == sha256(data) == package.manifest.digest
-    assert open_bundle(read_files(package.path("verify")), package.digest).manifest == package.manifest
+    assert bmi_package.digest == sha256(data) == bmi_package.manifest.digest
+    assert (
+        open_bundle(read_files(bmi_package.path("verify")), bmi_package.digest).manifest
+        == bmi_package.manifest
+    )
 
 
-def test_settings_are_canonical_and_hold_nothing_private(package: Package) -> None:
+def test_settings_are_canonical_and_hold_nothing_private(bmi_package: Package) -> None:
     """One circuit has one settings file: no timestamp, arrays sorted, no flag that removes a check."""
-    data = package.path("verify/settings.json").read_bytes()
+    data = bmi_package.path("verify/settings.json").read_bytes()
     settings = json.loads(data)
     assert canonical_settings(data) == data
     assert "timestamp" not in settings
@@ -103,7 +109,15 @@ def test_an_exchanged_file_is_found_although_the_index_agrees(part: str, copy: P
         lambda index: index.update(circuit="0" * 64),
         lambda index: index["measured"].update(prove_ms=-1),
     ],
-    ids=["no files", "unknown field", "part left out", "part outside", "other type", "other circuit", "negative time"],
+    ids=[
+        "no files",
+        "unknown field",
+        "part left out",
+        "part outside",
+        "other type",
+        "other circuit",
+        "negative time",
+    ],
 )
 def test_an_index_that_says_nonsense_is_malformed(change: object, copy: Path) -> None:
     """The index is read strictly, and lists exactly a package's files."""

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,7 +17,7 @@ import httpx
 import pytest
 import uvicorn
 
-from verinfer.circuits.package import Package
+from verinfer.circuits.package import Package, open_package
 from verinfer.service.app import create_app
 from verinfer.service.events import Events
 from verinfer.service.parts import Resources, open_resources
@@ -31,6 +33,7 @@ from verinfer.verifier.wire import format_time, validate
 NONCE = "5a" * 32
 INFER = "/v2/models/bmi/infer"
 BODY_LIMIT = 20_000
+BODY_SECONDS = 2.0
 
 
 class _Absent:
@@ -49,12 +52,21 @@ async def _unsupervised(_settings: Settings, _events: Events) -> AsyncIterator[S
 
 
 @pytest.fixture(scope="module")
-def resources(bmi_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resources]:
+def package(bmi_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """A copy of the package that these tests may add to."""
+    folder = tmp_path_factory.mktemp("packages") / "bmi"
+    shutil.copytree(bmi_package.folder, folder)
+    return open_package(folder)
+
+
+@pytest.fixture(scope="module")
+def resources(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resources]:
     """A data folder and a catalogue with one model."""
     settings = Settings(
-        packages=(bmi_package.folder,),
+        packages=(package.folder,),
         data=tmp_path_factory.mktemp("data"),
         body_bytes=BODY_LIMIT,
+        body_seconds=BODY_SECONDS,
         queue_limit=10_000,
         wait_default=0,
     )
@@ -235,6 +247,18 @@ def test_a_body_over_the_limit_is_refused(client: httpx.Client, *, chunked: bool
     assert accepted.status_code == 202
 
 
+def test_a_body_that_does_not_come_is_not_waited_for(client: httpx.Client) -> None:
+    """A client that sends slower than it must is told so, and costs nothing more."""
+
+    def slowly() -> Iterator[bytes]:
+        yield b"{"
+        time.sleep(BODY_SECONDS + 0.5)
+        yield b"}"
+
+    response = client.post(INFER, content=slowly())
+    assert (response.status_code, response.json()["code"]) == (408, "body-too-slow")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
@@ -289,6 +313,13 @@ def test_a_queued_job_can_be_seen_and_cancelled(client: httpx.Client) -> None:
     assert json.loads(lines[1].removeprefix("data: "))["status"] == "cancelled"
 
 
+def test_mode_proof_asks_for_any_proof(client: httpx.Client) -> None:
+    """It is queued as ``zk`` is, and recorded as it was asked."""
+    response = client.post(INFER, json=request(parameters={"mode": "proof", "nonce": NONCE}))
+    assert response.status_code == 202
+    assert client.get(response.headers["location"]).json()["mode"] == "proof"
+
+
 def test_an_idempotency_key_leads_to_the_same_job(client: httpx.Client) -> None:
     """The same request makes no second job; another request with the key is refused; a bad key is refused."""
     headers = {"Idempotency-Key": "key-1"}
@@ -301,9 +332,7 @@ def test_an_idempotency_key_leads_to_the_same_job(client: httpx.Client) -> None:
         assert (bad.status_code, bad.json()["code"]) == (400, "idempotency-key-malformed")
 
 
-def test_mode_none_is_signed_at_once(
-    client: httpx.Client, resources: Resources, bmi_package: Package
-) -> None:
+def test_mode_none_is_signed_at_once(client: httpx.Client, resources: Resources, package: Package) -> None:
     """An fp32 answer comes with a receipt that a client can verify, for its own nonce."""
     asked = request(id="q", parameters={"mode": "none", "nonce": NONCE, "audience": "me"})
     response = client.post(INFER, json=asked)
@@ -317,10 +346,10 @@ def test_mode_none_is_signed_at_once(
 
     verified = verify(
         receipt,
-        policy=pins(resources, bmi_package, runtime="onnxruntime " + installed("onnxruntime")),
+        policy=pins(resources, package, runtime="onnxruntime " + installed("onnxruntime")),
         now=datetime.now(UTC),
         expect=Expect(nonce=NONCE, audience="me", mode="none"),
-        bundles=_Bundle(bmi_package),
+        bundles=_Bundle(package),
     )
     assert verified.statement_digest == body["parameters"]["receipt_digest"]
     output = body["outputs"][0]
@@ -357,21 +386,19 @@ def test_an_idempotency_key_of_mode_none_leads_to_the_same_receipt(client: httpx
     assert first == second
 
 
-def test_what_clients_pin_is_published(
-    client: httpx.Client, resources: Resources, bmi_package: Package
-) -> None:
+def test_what_clients_pin_is_published(client: httpx.Client, resources: Resources, package: Package) -> None:
     """Manifest, bundle, card and key are the package's and the service's own."""
     described = client.get("/v1/models").json()["models"][0]
     assert (described["name"], described["circuit"], described["srs"]) == (
         "bmi",
-        bmi_package.digest,
+        package.digest,
         "insecure-local",
     )
-    assert sha256(client.get(described["manifest"]).content) == bmi_package.digest
+    assert sha256(client.get(described["manifest"]).content) == package.digest
     for path in described["bundle"]:
-        expected = bmi_package.path("verify") / Path(path).name
+        expected = package.path("verify") / Path(path).name
         assert client.get(path).content == expected.read_bytes()
-    assert client.get(described["card"]).json()["circuit"] == bmi_package.digest
+    assert client.get(described["card"]).json()["circuit"] == package.digest
     known = client.get("/.well-known/verinfer.json").json()
     assert known["keys"][0]["id"] == resources.issuer
     metadata = client.get("/v2/models/bmi/versions/1").json()
@@ -380,9 +407,9 @@ def test_what_clients_pin_is_published(
     assert client.get("/v2/health/live").json() == {"live": True}
 
 
-def test_the_owners_policy_is_handed_out(client: httpx.Client, bmi_package: Package) -> None:
+def test_the_owners_policy_is_handed_out(client: httpx.Client, package: Package) -> None:
     """If the operator has put one into the package's folder, byte for byte."""
-    path = bmi_package.path("policy.json")
+    path = package.path("policy.json")
     path.write_bytes(b'{"signed": "policy"}')
     try:
         assert client.get("/v1/models/bmi/policy").content == b'{"signed": "policy"}'

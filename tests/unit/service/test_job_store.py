@@ -142,12 +142,13 @@ def test_a_proof_survives_its_maker(store: JobStore, make_order: MakeOrder) -> N
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "stop"])
-def test_an_ended_job_keeps_no_inputs_and_ends_once(
+def test_an_ended_job_keeps_nothing_and_ends_once(
     store: JobStore, database: Database, make_order: MakeOrder, end: str
 ) -> None:
-    """What the client sent is removed with the job's end, and nothing changes the end."""
+    """What the client sent, and an unpublished proof, are removed with the job's end, and nothing changes the end."""
     job = add(store, make_order())
     lease = take(store)
+    store.record_proof(lease, "proof/x", b"evidence")
     ends: dict[str, Callable[[], None]] = {
         "succeed": lambda: store.succeed(lease, "d" * 64, b"receipt", now=3.0),
         "fail": lambda: store.fail(lease, "child-killed", now=3.0),
@@ -156,6 +157,7 @@ def test_an_ended_job_keeps_no_inputs_and_ends_once(
     ends[end]()
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT inputs FROM jobs").scalar_one() is None
+        assert connection.exec_driver_sql("SELECT count(*) FROM proofs").scalar_one() == 0
     for again in ends.values():
         with pytest.raises(Refused, match="lease-lost"):
             again()

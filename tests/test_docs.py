@@ -1,0 +1,129 @@
+"""The documents say what the software does: their commands run, their tables are complete, their links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from verinfer.service.errors import SERVICE_CODES
+from verinfer.verifier.errors import CODES
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    path for path in ROOT.glob("**/*.md") if not {".venv", ".cache", "demo-out", "vectors"} & set(path.parts)
+)
+
+
+def _blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def _commands(document: Path) -> list[list[str]]:
+    lines = [line for block in _blocks(document, "console") for line in block.splitlines()]
+    commands = [
+        line.removeprefix("$ ").partition("  #")[0].strip() for line in lines if line.startswith("$ ")
+    ]
+    return [shlex.split(command, comments=True) for command in commands]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder that looks like the checkout to the README's commands."""
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    return tmp_path
+
+
+def test_the_readmes_commands_run_in_its_order(home: Path) -> None:
+    """Every verinfer command of the README works as shown, one after the other, and its Python block too."""
+    port = _free_port()
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    servers = []
+    try:
+        for command in _commands(ROOT / "README.md"):
+            if command[0].startswith("./scripts/"):
+                assert (ROOT / command[0]).is_file()
+                continue
+            assert command[0] == "verinfer"
+            arguments = [word.replace("8000", str(port)) for word in command[1:]]
+            process = [sys.executable, "-m", "verinfer.verifier", *arguments]
+            if arguments[0] == "serve":
+                log = (home / "serve.log").open("wb")
+                servers.append(subprocess.Popen(process, cwd=home, stdout=log, stderr=log, env=environment))
+                _wait_until_ready(port)
+                continue
+            done = subprocess.run(
+                process, cwd=home, capture_output=True, text=True, check=False, env=environment
+            )
+            assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+        (block,) = _blocks(ROOT / "README.md", "python")
+        done = subprocess.run(
+            [sys.executable, "-c", block.replace("8000", str(port))],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "FP32" in done.stdout
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait(timeout=20)
+    assert json.loads((home / "receipt.json").read_text())["evidence"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files(document: Path) -> None:
+    """Every relative link and picture of a document exists."""
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+def test_every_folder_is_documented() -> None:
+    """Each folder of the house has a README, which is its specification."""
+    for folder in ("models", "circuits", "service", "verifier", "tests"):
+        assert (ROOT / folder / "README.md").is_file()
+
+
+def test_codes_are_glossed_once() -> None:
+    """Every code of the verifier and of the service has one meaning and one sentence for it."""
+    assert not set(CODES) & set(SERVICE_CODES)
+    for text in (*CODES.values(), *SERVICE_CODES.values()):
+        assert text.endswith(".")
+
+
+def test_the_readmes_numbers_are_the_committed_ones() -> None:
+    """The table of numbers in the README is the one that the last committed measurement wrote."""
+    shown = re.search(
+        r"<!-- results -->\n(.*?)<!-- /results -->", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    assert shown is not None
+    assert shown[1].strip() == (ROOT / "scripts/benchmarks/results/receipt.md").read_text().strip()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(port: int) -> None:
+    for _ in range(400):
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/v2/health/ready").is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("the server did not start")

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from verinfer.circuits.native import Workplace, heavy_limits
+from verinfer.circuits.package import Package
+from verinfer.service.jobs import Order
+from verinfer.service.pipeline import Receipt, make_receipt
+from verinfer.verifier.errors import Rejected, VerinferError
+from verinfer.verifier.evidence import EzklProof
+from verinfer.verifier.receipt import parse_receipt
+
+KEY = Ed25519PrivateKey.generate()
+
+
+@dataclass
+class Notebook:
+    """The record of one job, in memory."""
+
+    stated: bytes | None = None
+    proofs: dict[str, bytes] = field(default_factory=dict)
+    steps: list[str] = field(default_factory=list)
+
+    def statement(self, statement: bytes) -> bytes:
+        """Keep the first one."""
+        self.steps.append("statement")
+        self.stated = self.stated or statement
+        return self.stated
+
+    def proof(self, kind: str) -> bytes | None:
+        """What is kept."""
+        return self.proofs.get(kind)
+
+    def record_proof(self, kind: str, evidence: bytes) -> None:
+        """Keep it."""
+        self.steps.append(kind)
+        self.proofs[kind] = evidence
+
+
+@dataclass
+class Job:
+    """One order, and its attempts."""
+
+    package: Package
+    order: Order
+    place: Workplace
+    notebook: Notebook = field(default_factory=Notebook)
+    phases: list[str] = field(default_factory=list)
+
+    def attempt(self) -> Receipt:
+        """Do what is still to be done."""
+        return make_receipt(
+            self.order,
+            self.notebook.stated,
+            self.package,
+            KEY,
+            self.notebook,
+            self.place,
+            lambda phase, _done: self.phases.append(phase),
+        )
+
+    def forbid_children(self) -> None:
+        """From now on no child can compute or prove; the one that verifies has limits of its own."""
+        limits = replace(self.place.limits, memory_bytes=1 << 20)
+        self.place = replace(self.place, limits=limits)
+
+
+@pytest.fixture
+def job(bmi_package: Package, tmp_path: Path) -> Job:
+    """A new job."""
+    order = Order(
+        model="bmi",
+        version="1",
+        circuit=bmi_package.digest,
+        mode="zk",
+        nonce=secrets.token_hex(32),
+        audience="me",
+        inputs={"habits": (13, 26, -38)},
+    )
+    return Job(bmi_package, order, Workplace(directory=tmp_path, limits=heavy_limits()))
+
+
+def test_an_order_becomes_a_receipt(job: Job) -> None:
+    """Statement first, then the proof, then verification; the receipt says what was ordered."""
+    receipt = job.attempt()
+    assert job.notebook.steps == ["statement", "proof/ezkl-halo2-kzg"]
+    assert (job.phases[0], job.phases[-1]) == ("computing", "verifying")
+    predicate = parse_receipt(receipt.body).statement.predicate
+    assert (predicate.nonce, predicate.audience, predicate.mode) == (job.order.nonce, "me", "zk")
+    assert [tensor.value for tensor in predicate.input] == [(13, 26, -38)]
+
+    # Both steps are recorded, so another attempt computes and proves nothing, and gives the same bytes.
+    job.forbid_children()
+    assert job.attempt() == receipt
+
+
+def test_a_step_that_is_not_recorded_is_done(job: Job) -> None:
+    """The counterpart of the last lines above: without children there is no first attempt."""
+    job.forbid_children()
+    with pytest.raises(VerinferError):
+        job.attempt()
+    assert job.notebook == Notebook()
+
+
+def test_an_earlier_statement_is_kept(job: Job) -> None:
+    """An attempt that lost its proof proves the statement that an earlier one recorded."""
+    first = job.attempt()
+    job.notebook.proofs.clear()
+    second = job.attempt()
+    assert second.digest == first.digest
+    assert second.body != first.body
+
+
+def test_a_bad_proof_is_never_released(job: Job) -> None:
+    """A fresh process verifies what leaves: one changed byte, and there is no receipt."""
+    job.attempt()
+    [(kind, evidence)] = job.notebook.proofs.items()
+    proof = bytearray(EzklProof.model_validate_json(evidence).data)
+    proof[len(proof) // 2] ^= 1
+    job.notebook.proofs[kind] = EzklProof.of(bytes(proof)).canonical()
+    with pytest.raises(Rejected, match="proof-invalid"):
+        job.attempt()
