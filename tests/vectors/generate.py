@@ -663,10 +663,18 @@ def main() -> None:
     """Build the packages, prove, and write every case."""
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
-        made = [Ed25519PrivateKey.generate() for _ in range(5)]
         bmi, cancer = build("bmi", home / "bmi"), build("breast_cancer", home / "cancer")
         rescaled = build("bmi", home / "rescaled", scale=bmi.manifest.proof_system.run_args.input_scale - 1)
-        world = World(*made, bmi=bmi, rescaled=rescaled, cancer=cancer)
+        world = World(
+            key=Ed25519PrivateKey.generate(),
+            second=Ed25519PrivateKey.generate(),
+            revoked=Ed25519PrivateKey.generate(),
+            expired=Ed25519PrivateKey.generate(),
+            stranger=Ed25519PrivateKey.generate(),
+            bmi=bmi,
+            rescaled=rescaled,
+            cancer=cancer,
+        )
         prover = Prover(home)
         receipts = []
         for package in (bmi, cancer):

@@ -15,12 +15,14 @@ import pytest
 
 from verinfer.circuits import compile as building
 from verinfer.circuits import reproduce as rebuilding
+from verinfer.circuits import stages
 from verinfer.circuits.calibrate import estimate_seconds
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
 from verinfer.circuits.prove import prover_for
 from verinfer.circuits.reproduce import reproduce
+from verinfer.circuits.srs import open_srs
 from verinfer.verifier import files
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError
@@ -50,15 +52,30 @@ def test_the_package_describes_the_model(bmi_package: Package) -> None:
     assert "INSECURE SRS" in bmi_package.path("card.md").read_text()
 
 
-def test_the_same_model_gives_the_same_identity(bmi_package: Package) -> None:
+def test_the_same_model_gives_the_same_keys(bmi_package: Package, tmp_path: Path) -> None:
     """Twenty rebuilds, each in processes of its own, give the manifest's settings and vk every time."""
-    network = ZOO / "bmi" / "network.onnx"
+    system = bmi_package.manifest.proof_system
+    srs = open_srs(bmi_package.path("kzg.srs"))
 
-    def rebuild(_index: int) -> str:
-        return reproduce(bmi_package, network, on_progress=_quiet).circuit
+    def rebuild(index: int) -> tuple[str, str]:
+        home = tmp_path / str(index)
+        home.mkdir()
+        place = _place(home)
+        circuit = stages.make_circuit(
+            bmi_package.path("wrapped.onnx"), system.run_args.to_json(), home, place
+        )
+        vk, _ = stages.make_keys(circuit, srs, home, place)
+        return files.digest_of(circuit.settings), files.digest_of(vk)
 
     with ThreadPoolExecutor(2) as pool:
-        assert set(pool.map(rebuild, range(20))) == {bmi_package.digest}
+        assert set(pool.map(rebuild, range(20))) == {(system.settings, system.vk)}
+
+
+def test_a_rebuild_confirms_the_package(bmi_package: Package) -> None:
+    """`reproduce` gives the circuit's digest, and measures the rebuilt circuit on the samples."""
+    result = reproduce(bmi_package, ZOO / "bmi" / "network.onnx", on_progress=_quiet)
+    assert result.circuit == bmi_package.digest
+    assert result.fidelity.samples > 100
 
 
 def test_compiling_again_gives_the_same_identity(bmi_package: Package, tmp_path: Path) -> None:

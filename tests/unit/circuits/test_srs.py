@@ -37,11 +37,13 @@ def test_a_proof_verifies_with_the_cut_as_with_the_full_file(bmi_package: Packag
     other.write_bytes(srs.make_insecure(SMALL).cut)
 
     def verify(path: Path) -> bool:
-        files = {
-            "settings": bmi_package.path("verify/settings.json"),
-            "vk": bmi_package.path("verify/vk.key"),
-        }
-        accepted: bool = place.ezkl("verify", proof=place.directory / "proof.json", srs=path, **files)
+        accepted: bool = place.ezkl(
+            "verify",
+            proof=place.directory / "proof.json",
+            settings=bmi_package.path("verify/settings.json"),
+            vk=bmi_package.path("verify/vk.key"),
+            srs=path,
+        )
         return accepted
 
     assert verify(bmi_package.path("kzg.srs"))
