@@ -17,7 +17,8 @@ from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import CouldNotCheck, Rejected, UsageError
 
 from . import calibrate, stages
-from .calibrate import Candidate, Fidelity
+from .calibrate import Fidelity
+from .candidates import Candidate
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .package import Package
 from .srs import open_srs

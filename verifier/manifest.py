@@ -57,8 +57,8 @@ class RunArgs(Wire):
     lookup_range: Annotated[Items[Integer], Field(min_length=2, max_length=2)]
     logrows: Annotated[Positive, Field(le=26)]
     num_inner_cols: Positive
-    decomp_base: Annotated[Positive, Field(ge=2)]
-    decomp_legs: Positive
+    decomp_base: Annotated[Positive, Field(ge=2, le=1 << 24)]
+    decomp_legs: Annotated[Positive, Field(le=64)]
     disable_freivalds: bool
     input_visibility: Literal["public"]
     output_visibility: Literal["public"]

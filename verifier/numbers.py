@@ -33,7 +33,10 @@ def quantise(value: float, scale: int, *, bound: int, field: str) -> int:
 
     Raises `UsageError` (``value-not-finite``, ``value-out-of-range``).
     """
-    scaled = math.ldexp(_finite(value, field), scale)
+    try:
+        scaled = math.ldexp(_finite(value, field), scale)
+    except OverflowError:
+        scaled = math.copysign(bound, value)
     whole = math.floor(abs(scaled))
     # Not floor(x + 0.5): that sum rounds 0.49999999999999994 up to 1.
     if abs(scaled) - whole >= 0.5:

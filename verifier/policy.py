@@ -93,7 +93,7 @@ class Policy(Wire):
     models: Annotated[Items[ModelPin], Field(min_length=1)]
     issuers: Annotated[Items[IssuerPin], Field(min_length=1)]
     require: Annotated[Items[Requirement], Field(min_length=1)]
-    max_age: Positive
+    max_age: Annotated[Positive, Field(le=10**10)]
     revoked: Revoked
     relaxations: Items[Relaxation]
 

@@ -123,7 +123,7 @@ def _check_request(predicate: Predicate, policy: Policy, now: datetime, expect: 
     if expect.mode is not None and predicate.mode != expect.mode:
         raise Rejected("mode-mismatch", f"The statement's mode is {predicate.mode}, not {expect.mode}.")
     issued_at = parse_time(predicate.issued_at)
-    if issued_at > now + CLOCK_SKEW:
+    if issued_at - now > CLOCK_SKEW:
         raise Rejected("issued-in-future")
     if now - issued_at > timedelta(seconds=policy.max_age):
         raise Rejected("too-old", f"Issued at {predicate.issued_at}; the policy accepts {policy.max_age} s.")

@@ -16,7 +16,6 @@ import pytest
 from verinfer.circuits import compile as building
 from verinfer.circuits import reproduce as rebuilding
 from verinfer.circuits import stages
-from verinfer.circuits.calibrate import estimate_seconds
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
@@ -230,12 +229,6 @@ def test_a_prover_without_memory_fails_with_a_code(bmi_package: Package, tmp_pat
             bmi_package, {"habits": [1, 2, 3]}, outputs, [0] * 16, place, _quiet
         )
     assert caught.value.code in ("child-out-of-memory", "child-panicked", "child-aborted", "child-no-answer")
-
-
-def test_the_estimate_grows_with_rows_and_columns() -> None:
-    """More rows, more columns and larger k never look cheaper, all else equal."""
-    assert estimate_seconds(2000, 1, 11) < estimate_seconds(4000, 1, 11) < estimate_seconds(4000, 2, 11)
-    assert estimate_seconds(2000, 1, 11) < estimate_seconds(2000, 1, 12)
 
 
 Change = Callable[[dict[str, Any]], None]

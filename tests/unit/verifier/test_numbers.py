@@ -66,12 +66,13 @@ def test_dequantising_and_quantising_is_the_identity(value: int, scale: int) -> 
         (1 << 40, "value-out-of-range"),
         (-(1 << 40), "value-out-of-range"),
         ((1 << 40) - 0.25, "value-out-of-range"),
+        (1.7e308, "value-out-of-range"),
     ],
 )
 def test_what_the_circuit_cannot_hold_is_refused(value: float, code: str) -> None:
     """NaN, infinities and values at or past the bound are refused, with the field's name."""
     with pytest.raises(UsageError) as caught:
-        numbers.quantise(value, 0, bound=BOUND, field="image")
+        numbers.quantise(value, 20 if value == 1.7e308 else 0, bound=BOUND, field="image")
     assert (caught.value.code, caught.value.field) == (code, "image")
 
 
