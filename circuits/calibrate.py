@@ -17,7 +17,7 @@ from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.model_spec import ModelSpec
 from verinfer.verifier.numbers import dequantise, quantise
 
-from .candidates import Candidate, count, is_steady, price_all
+from .candidates import Candidate, count_rows, is_steady, price_all
 from .native import Workplace
 
 AGREEMENT = 0.995
@@ -83,7 +83,7 @@ def choose(
         on_progress(index / len(priced))
         if price.candidate.numbers in refused:
             continue
-        settings = count(wrapped, [price.candidate], place)[0]
+        settings = count_rows(wrapped, [price.candidate], place)[0]
         if settings is None or not is_steady(settings):
             continue
         fidelity = _screened(wrapped, price.candidate, spec, samples, expected, place)
@@ -121,7 +121,7 @@ def measure(
     place: Workplace,
 ) -> Fidelity | None:
     """Compare the candidate's forward pass with fp32 on samples; None if a sample, or one with margin, is out of range."""
-    settings = count(wrapped, [candidate], place)[0]
+    settings = count_rows(wrapped, [candidate], place)[0]
     if settings is None:
         return None
     count = min(len(expected), max(_ROW_BUDGET // settings["num_rows"], _SCREEN))

@@ -17,9 +17,9 @@ from verinfer.verifier.settings import canonical_settings
 
 
 @pytest.fixture
-def copy(bmi_package: Package, tmp_path: Path) -> Path:
+def copy(quick_package: Package, tmp_path: Path) -> Path:
     """A package that a test may damage."""
-    return Path(shutil.copytree(bmi_package.folder, tmp_path / "package"))
+    return Path(shutil.copytree(quick_package.folder, tmp_path / "package"))
 
 
 def _reindex(folder: Path, part: str) -> None:
@@ -29,35 +29,35 @@ def _reindex(folder: Path, part: str) -> None:
     path.write_bytes(json.dumps(index).encode())
 
 
-def test_the_folder_holds_what_it_lists(bmi_package: Package) -> None:
+def test_the_folder_holds_what_it_lists(quick_package: Package) -> None:
     """The parts, the bundle and the index; nothing else is published."""
     found = {
-        str(path.relative_to(bmi_package.folder)) for path in bmi_package.folder.rglob("*") if path.is_file()
+        str(path.relative_to(quick_package.folder)) for path in quick_package.folder.rglob("*") if path.is_file()
     }
     assert found == {*PARTS, *BUNDLE_PARTS, "package.json"}
 
 
-def test_weights_are_readable_by_their_owner_only(bmi_package: Package) -> None:
+def test_weights_are_readable_by_their_owner_only(quick_package: Package) -> None:
     """Keys and circuits hold the weights in clear."""
-    modes = {part: bmi_package.path(part).stat().st_mode & 0o777 for part in (*PARTS, *BUNDLE_PARTS)}
+    modes = {part: quick_package.path(part).stat().st_mode & 0o777 for part in (*PARTS, *BUNDLE_PARTS)}
     assert {part for part, mode in modes.items() if mode == 0o600} == set(SECRET)
     assert set(modes.values()) == {0o600, 0o644}
 
 
-def test_the_manifest_is_the_identity(bmi_package: Package) -> None:
+def test_the_manifest_is_the_identity(quick_package: Package) -> None:
     """The circuit's digest is that of the manifest's canonical bytes, and the bundle opens with it alone."""
-    data = bmi_package.path("verify/manifest.json").read_bytes()
+    data = quick_package.path("verify/manifest.json").read_bytes()
     assert strict_json.canonical(strict_json.parse(data, limit=1 << 20)) == data
-    assert bmi_package.digest == sha256(data) == bmi_package.manifest.digest
+    assert quick_package.digest == sha256(data) == quick_package.manifest.digest
     assert (
-        open_bundle(read_files(bmi_package.path("verify")), bmi_package.digest).manifest
-        == bmi_package.manifest
+        open_bundle(read_files(quick_package.path("verify")), quick_package.digest).manifest
+        == quick_package.manifest
     )
 
 
-def test_settings_are_canonical_and_hold_nothing_private(bmi_package: Package) -> None:
+def test_settings_are_canonical_and_hold_nothing_private(quick_package: Package) -> None:
     """One circuit has one settings file: no timestamp, arrays sorted, no flag that removes a check."""
-    data = bmi_package.path("verify/settings.json").read_bytes()
+    data = quick_package.path("verify/settings.json").read_bytes()
     settings = json.loads(data)
     assert canonical_settings(data) == data
     assert "timestamp" not in settings

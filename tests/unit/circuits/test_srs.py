@@ -27,12 +27,12 @@ def test_the_cut_of_a_k1_file_is_the_file_itself() -> None:
     assert len(made.cut) == CUT_BYTES
 
 
-def test_a_proof_verifies_with_the_cut_as_with_the_full_file(bmi_package: Package, place: Workplace) -> None:
+def test_a_proof_verifies_with_the_cut_as_with_the_full_file(quick_package: Package, place: Workplace) -> None:
     """The 516 bytes are all of the SRS that a verifier reads; another SRS's cut rejects the same proof."""
     inputs = {"habits": [10, -20, 30]}
-    outputs = EzklProver().forward(bmi_package, inputs, place)
+    outputs = EzklProver().forward(quick_package, inputs, place)
     challenge = list(range(16))
-    EzklProver().prove(bmi_package, inputs, outputs, challenge, place, lambda _phase, _share: None)
+    EzklProver().prove(quick_package, inputs, outputs, challenge, place, lambda _phase, _share: None)
     other = place.directory / "other.srs"
     other.write_bytes(srs.make_insecure(SMALL).cut)
 
@@ -40,14 +40,14 @@ def test_a_proof_verifies_with_the_cut_as_with_the_full_file(bmi_package: Packag
         accepted: bool = place.ezkl(
             "verify",
             proof=place.directory / "proof.json",
-            settings=bmi_package.path("verify/settings.json"),
-            vk=bmi_package.path("verify/vk.key"),
+            settings=quick_package.path("verify/settings.json"),
+            vk=quick_package.path("verify/vk.key"),
             srs=path,
         )
         return accepted
 
-    assert verify(bmi_package.path("kzg.srs"))
-    assert verify(bmi_package.path("verify/kzg1.srs"))
+    assert verify(quick_package.path("kzg.srs"))
+    assert verify(quick_package.path("verify/kzg1.srs"))
     with pytest.raises(CouldNotCheck):
         verify(other)
 
@@ -129,9 +129,9 @@ def test_the_cache_needs_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert folder.is_dir()
 
 
-def test_the_cut_is_named_by_its_digest(bmi_package: Package) -> None:
+def test_the_cut_is_named_by_its_digest(quick_package: Package) -> None:
     """The manifest names the full SRS and its cut, and both are in the package."""
-    system = bmi_package.manifest.proof_system
-    assert system.srs.cut == sha256(bmi_package.path("verify/kzg1.srs").read_bytes())
-    assert system.srs.full == sha256(bmi_package.path("kzg.srs").read_bytes())
-    assert srs.cut(bmi_package.path("kzg.srs")) == bmi_package.path("verify/kzg1.srs").read_bytes()
+    system = quick_package.manifest.proof_system
+    assert system.srs.cut == sha256(quick_package.path("verify/kzg1.srs").read_bytes())
+    assert system.srs.full == sha256(quick_package.path("kzg.srs").read_bytes())
+    assert srs.cut(quick_package.path("kzg.srs")) == quick_package.path("verify/kzg1.srs").read_bytes()

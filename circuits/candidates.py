@@ -1,0 +1,179 @@
+"""Run args that may be chosen, and what proving with them costs, without making any key.
+
+Takes a wrapped ONNX file; gives a list of `Price`, cheapest first. EZKL's ``gen_settings`` counts rows in milliseconds.
+
+EZKL folds a circuit with more rows than 2^k into more blocks of columns, so k is free, and cost is columns times 2^k.
+Measured (2 cores, ezkl 23.0.5, 30 circuits of 1,000 to 5,000 rows, k = 9 to 13), proving took, within 25 %,
+``0.1 s + 2^k · (17 µs · advice columns + 45 µs)``. A table that does not fit 2^k costs a multiple, so none is tried.
+Rows depend on the number of legs, the rebase multiplier and the inner columns, hardly on scale and base.
+A higher multiplier saves rows and needs more range; with 3, LeNet-5 has a tenth fewer rows than with 2.
+
+EZKL's count of rows varies a little from process to process. Canonical settings round it; a candidate that is so close to
+the edge that a rebuild might round it elsewhere is not steady, and not taken.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+from verinfer.verifier.errors import CouldNotCheck
+from verinfer.verifier.settings import canonical_settings
+
+from .native import Workplace
+
+LARGE_ROWS = 50_000
+_LOOKUP_RANGE = [-32768, 32768]
+_BLINDING_ROWS = 16
+_UNSTEADY_ROWS = 8
+"""How far the count of rows of one block may be off between two runs; 3 was the most seen in 200."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Run args that may be chosen."""
+
+    scale: int
+    rebase: int
+    base: int
+    legs: int
+    columns: int = 1
+    logrows: int = 17
+
+    def run_args(self) -> dict[str, Any]:
+        """The run args as EZKL takes them; parameters are fixed, so weights are in the vk."""
+        return {
+            "input_scale": self.scale,
+            "param_scale": self.scale,
+            "scale_rebase_multiplier": self.rebase,
+            "lookup_range": _LOOKUP_RANGE,
+            "logrows": self.logrows,
+            "num_inner_cols": self.columns,
+            "decomp_base": self.base,
+            "decomp_legs": self.legs,
+            "disable_freivalds": False,
+            "input_visibility": "public",
+            "output_visibility": "public",
+            "param_visibility": "fixed",
+        }
+
+    @property
+    def numbers(self) -> tuple[int, int, int, int]:
+        """What decides the values that the circuit computes."""
+        return self.scale, self.rebase, self.base, self.legs
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A candidate, the advice columns it takes, and the estimated seconds of one proof."""
+
+    candidate: Candidate
+    advice: int
+    seconds: float
+
+
+def count_rows(
+    wrapped: str, candidates: Sequence[Candidate], place: Workplace
+) -> list[dict[str, Any] | None]:
+    """EZKL's settings for each candidate, or None where it refuses one."""
+    run_args = [candidate.run_args() for candidate in candidates]
+    found: list[dict[str, Any] | None] = place.ezkl(
+        "count_rows", model=wrapped, directory=place.directory, candidates=run_args
+    )
+    return found
+
+
+def price_all(wrapped: str, place: Workplace) -> list[Price]:
+    """Every candidate with its estimated cost, cheapest first; raises `CouldNotCheck` (``no-circuit``)."""
+    probe = count_rows(wrapped, [Candidate(scale=7, rebase=2, base=16384, legs=2)], place)[0]
+    if probe is None:
+        raise CouldNotCheck("no-circuit", "EZKL cannot import this model.")
+    wide = [
+        Candidate(scale=scale, rebase=rebase, base=base, legs=legs, columns=columns)
+        for (scale, rebase, base, legs), columns in product(
+            _numeric(large=probe["num_rows"] > LARGE_ROWS), (1, 2)
+        )
+    ]
+    # One count for all that have the same rows.
+    shapes = {_shape(candidate): candidate for candidate in wide}
+    counts = dict(zip(shapes, count_rows(wrapped, list(shapes.values()), place), strict=True))
+    prices = [
+        _price(candidate, logrows, settings)
+        for candidate in wide
+        if (settings := counts[_shape(candidate)]) is not None
+        for logrows in _logrows(candidate, settings)
+    ]
+    return sorted(prices, key=_order)
+
+
+def count_blocks(cells: int, columns: int, logrows: int) -> int:
+    """How many blocks of columns EZKL makes for so many cells; found by trying: a block ends 6 rows before 2^k."""
+    return cells // (columns * ((1 << logrows) - 6) - 1) + 1
+
+
+def estimate_seconds(advice: int, logrows: int) -> float:
+    """Proving time on 2 cores by the formula above."""
+    return 0.1 + (1 << logrows) * (17e-6 * advice + 45e-6)
+
+
+def is_steady(settings: dict[str, Any]) -> bool:
+    """Whether a rebuild gets the same canonical settings although its count of rows differs a little."""
+    cells, args = settings["total_assignments"], settings["run_args"]
+    slack = _UNSTEADY_ROWS * count_blocks(cells, args["num_inner_cols"], args["logrows"])
+    less, more = (_shifted(settings, shift) for shift in (-slack, slack))
+    return less == more
+
+
+def _shape(candidate: Candidate) -> tuple[int, int, int]:
+    return candidate.legs, candidate.rebase, candidate.columns
+
+
+def _price(candidate: Candidate, logrows: int, settings: dict[str, Any]) -> Price:
+    at = Candidate(**{**asdict(candidate), "logrows": logrows})
+    args = {**settings["run_args"], "logrows": logrows}
+    cells = _shifted({**settings, "run_args": args}, 0)["total_assignments"]
+    advice = 3 * at.columns * count_blocks(cells, at.columns, logrows)
+    return Price(at, advice, estimate_seconds(advice, logrows))
+
+
+def _order(price: Price) -> tuple[int, int, int, str]:
+    """Cheapest first; within a tenth, fewer columns make shorter proofs that verify faster, then the finer scale."""
+    tenths = math.floor(math.log(price.seconds) / math.log(1.1))
+    return tenths, price.advice, -price.candidate.scale, json.dumps(asdict(price.candidate))
+
+
+def _numeric(*, large: bool) -> list[tuple[int, int, int, int]]:
+    """(scale, rebase multiplier, base, legs); every base^legs holds a challenge's limb. Large circuits get a short list."""
+    if large:
+        return [(6, 3, 16384, 2), (6, 2, 4096, 2), (7, 2, 256, 3), (7, 2, 16384, 2), (8, 2, 16384, 2)]
+    pairs = ((256, 2), (512, 2), (1024, 2), (2048, 2), (128, 3), (256, 3), (64, 4))
+    return [
+        (scale, rebase, base, legs)
+        for scale, rebase, (base, legs) in product((6, 7, 8, 10), (1, 2, 3), pairs)
+    ]
+
+
+def _logrows(candidate: Candidate, settings: dict[str, Any]) -> list[int]:
+    """Sizes worth trying: tables and instances must fit; beyond one block of rows there is nothing to win."""
+    counted = [0, settings["run_args"]["decomp_base"] - 1]
+    ranges = [item for item in settings["required_range_checks"] if item != counted]
+    if settings["required_lookups"]:
+        ranges.append(_LOOKUP_RANGE)
+    instances = sum(math.prod(shape) for shape in settings["model_instance_shapes"])
+    floor = max(candidate.base, instances, *(high - low + 1 for low, high in ranges)) + _BLINDING_ROWS
+    least = max(math.ceil(math.log2(floor)), 8)
+    most = max(math.ceil(math.log2(settings["num_rows"] + _BLINDING_ROWS)), least)
+    # Folding too deep makes verification slower and proofs longer: at most 8 blocks.
+    return list(range(max(least, most - 3), most + 1))
+
+
+def _shifted(settings: dict[str, Any], rows: int) -> dict[str, Any]:
+    """The canonical settings, had EZKL counted so many rows more."""
+    cells = settings["total_assignments"] + rows * settings["run_args"]["num_inner_cols"]
+    counted = {**settings, "num_rows": settings["num_rows"] + rows, "total_assignments": cells}
+    value: dict[str, Any] = json.loads(canonical_settings(json.dumps(counted).encode()))
+    return value
