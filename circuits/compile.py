@@ -65,10 +65,12 @@ def compile_model(
     """
     if out.exists():
         raise UsageError("exists", f"{out} exists; remove it, or choose another --out.")
+    # Children have directories of their own, where a relative path means something else.
+    folder, out = folder.absolute(), out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
-        naming_full_disk(out.parent),
         tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside,
+        naming_full_disk(out.parent),
     ):
         scratch, home = Path(aside) / "scratch", Path(aside) / "package"
         (home / "verify").mkdir(parents=True)

@@ -16,7 +16,10 @@ _NEARLY_FULL_BYTES = 64 << 10
 
 @contextmanager
 def naming_full_disk(folder: Path) -> Iterator[None]:
-    """Failures inside that a full disk under `folder` explains become `CouldNotCheck` (``disk-full``)."""
+    """Failures inside that a full disk under `folder` explains become `CouldNotCheck` (``disk-full``).
+
+    To be entered after whatever cleans up: then the disk is still full when it is looked at.
+    """
     try:
         yield
     except (OSError, VerinferError) as error:

@@ -140,8 +140,10 @@ def prover_for(manifest: Manifest) -> Prover:
 def read_proof(path: Path) -> bytes:
     """The proof's bytes from EZKL's proof file; raises `CouldNotCheck` (``artifact-torn``) if it was not written whole."""
     try:
-        return bytes(json.loads(path.read_bytes())["proof"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        numbers = json.loads(path.read_bytes())["proof"]
+        # Not bytes(3), which is three zeros.
+        return b"".join(number.to_bytes() for number in numbers)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CouldNotCheck("artifact-torn", "EZKL did not write a whole proof; is the disk full?") from error
 
 

@@ -86,7 +86,7 @@ def find_ceremony(logrows: int) -> Srs | None:
 def make_insecure(logrows: int) -> Srs:
     """A local SRS, made once per size: whoever made it can forge proofs. Two processes at once make one."""
     path = cache_folder() / f"insecure-local-{logrows}.srs"
-    with naming_full_disk(path.parent), _lock(path), _aside(path.parent) as directory:
+    with _lock(path), _aside(path.parent) as directory, naming_full_disk(path.parent):
         if path.exists():
             try:
                 return open_srs(path)
@@ -111,7 +111,7 @@ def adopt_ceremony(source: Path) -> Srs:
     if srs.digest != CEREMONY_DIGESTS[srs.logrows] or sha256(srs.cut) != CEREMONY_CUT:
         raise Rejected("insecure-srs", f"{source} is not the ceremony's file for k = {srs.logrows}.")
     path = cache_folder() / f"ceremony-{srs.logrows}.srs"
-    with naming_full_disk(path.parent), _lock(path), _aside(path.parent) as directory:
+    with _lock(path), _aside(path.parent) as directory, naming_full_disk(path.parent):
         shutil.copyfile(source, directory / "kzg.srs")
         files.publish(directory / "kzg.srs", path, srs.digest)
     return open_srs(path)

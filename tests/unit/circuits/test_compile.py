@@ -11,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from verinfer.circuits import compile as building
 from verinfer.circuits import reproduce as rebuilding
@@ -38,30 +41,30 @@ def _place(directory: Path) -> Workplace:
     return Workplace(directory=directory, limits=heavy_limits())
 
 
-def test_the_package_describes_the_model(quick_package: Package) -> None:
+def test_the_package_describes_the_model(bmi_package: Package) -> None:
     """The manifest has the model's names, shapes and fields, and the card is there."""
-    manifest = quick_package.manifest
+    manifest = bmi_package.manifest
     assert [(tensor.name, tensor.role) for tensor in manifest.layout] == [
         ("habits", "input"),
         ("verinfer_challenge", "challenge"),
         ("body", "output"),
     ]
     assert manifest.outputs[0].fields == ("height_cm", "weight_kg")
-    assert quick_package.bundle.provenance == "insecure-local"
-    assert "INSECURE SRS" in quick_package.path("card.md").read_text()
+    assert bmi_package.bundle.provenance == "insecure-local"
+    assert "INSECURE SRS" in bmi_package.path("card.md").read_text()
 
 
-def test_the_same_model_gives_the_same_keys(quick_package: Package, tmp_path: Path) -> None:
+def test_the_same_model_gives_the_same_keys(bmi_package: Package, tmp_path: Path) -> None:
     """Twenty rebuilds, each in processes of its own, give the manifest's settings and vk every time."""
-    system = quick_package.manifest.proof_system
-    srs = open_srs(quick_package.path("kzg.srs"))
+    system = bmi_package.manifest.proof_system
+    srs = open_srs(bmi_package.path("kzg.srs"))
 
     def rebuild(index: int) -> tuple[str, str]:
         home = tmp_path / str(index)
         home.mkdir()
         place = _place(home)
         circuit = stages.make_circuit(
-            quick_package.path("wrapped.onnx"), system.run_args.to_json(), home, place
+            bmi_package.path("wrapped.onnx"), system.run_args.to_json(), home, place
         )
         vk, _ = stages.make_keys(circuit, srs, home, place)
         return files.digest_of(circuit.settings), files.digest_of(vk)
@@ -70,32 +73,30 @@ def test_the_same_model_gives_the_same_keys(quick_package: Package, tmp_path: Pa
         assert set(pool.map(rebuild, range(20))) == {(system.settings, system.vk)}
 
 
-def test_a_rebuild_confirms_the_package(quick_package: Package) -> None:
+def test_a_rebuild_confirms_the_package(bmi_package: Package) -> None:
     """`reproduce` gives the circuit's digest, and measures the rebuilt circuit on the samples."""
-    result = reproduce(quick_package, ZOO / "bmi" / "network.onnx", on_progress=_quiet)
-    assert result.circuit == quick_package.digest
+    result = reproduce(bmi_package, ZOO / "bmi" / "network.onnx", on_progress=_quiet)
+    assert result.circuit == bmi_package.digest
     assert result.fidelity.samples > 100
 
 
-def test_compiling_again_gives_the_same_identity(quick_package: Package, tmp_path: Path) -> None:
+def test_compiling_again_gives_the_same_identity(quick: Path, quick_package: Package, tmp_path: Path) -> None:
     """The search is deterministic too, so the whole manifest comes out equal."""
     again = compile_model(quick, tmp_path / "again", srs=None, insecure_srs=True, on_progress=_quiet)
     assert again.digest == quick_package.digest
 
 
-def test_another_onnx_file_is_not_reproduced(quick_package: Package) -> None:
+def test_another_onnx_file_is_not_reproduced(bmi_package: Package) -> None:
     """A rebuild from another model is refused."""
     with pytest.raises(Rejected) as caught:
-        reproduce(quick_package, ZOO / "digits" / "network.onnx", on_progress=_quiet)
+        reproduce(bmi_package, ZOO / "digits" / "network.onnx", on_progress=_quiet)
     assert caught.value.code == "not-reproduced"
 
 
 def test_a_circuit_that_consumes_the_challenge_is_not_reproduced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dishonest owner's circuit whose output depends on the challenge proves and verifies; a rebuild finds it out."""
-    import onnx
-    from onnx import TensorProto, helper
 
     def consuming(self: Workplace, function: str, **arguments: Any) -> Any:
         result = honest(self, function, **arguments)
@@ -103,11 +104,15 @@ def test_a_circuit_that_consumes_the_challenge_is_not_reproduced(
             model = onnx.load_model_from_string(arguments["output"].read_bytes())
             graph = model.graph
             graph.node[-1].output[0] = "inner"
+            # A back door that calibration and self-test will hardly open: one limb of one value changes the answer.
+            for name, value in (("first", 0), ("secret", 12345)):
+                graph.initializer.append(numpy_helper.from_array(np.array([value], dtype=np.int64), name))
             graph.node.extend(
                 [
-                    helper.make_node("Cast", ["verinfer_challenge"], ["limbs"], to=TensorProto.FLOAT),
-                    helper.make_node("ReduceSum", ["limbs"], ["sum"], keepdims=1),
-                    helper.make_node("Add", ["inner", "sum"], ["body"]),
+                    helper.make_node("Gather", ["verinfer_challenge", "first"], ["limb"], axis=1),
+                    helper.make_node("Equal", ["limb", "secret"], ["opened"]),
+                    helper.make_node("Cast", ["opened"], ["lie"], to=TensorProto.FLOAT),
+                    helper.make_node("Add", ["inner", "lie"], ["body"]),
                 ]
             )
             arguments["output"].write_bytes(model.SerializeToString(deterministic=True))
@@ -116,18 +121,16 @@ def test_a_circuit_that_consumes_the_challenge_is_not_reproduced(
     honest = Workplace.onnx
     with monkeypatch.context() as patched:
         patched.setattr(Workplace, "onnx", consuming)
-        package = compile_model(
-            quick, tmp_path / "bad", srs=None, insecure_srs=True, on_progress=_quiet
-        )
+        package = compile_model(quick, tmp_path / "bad", srs=None, insecure_srs=True, on_progress=_quiet)
     with pytest.raises(Rejected) as caught:
         reproduce(package, ZOO / "bmi" / "network.onnx", on_progress=_quiet)
     assert caught.value.code == "not-reproduced"
     assert "wrapped" in caught.value.message
 
 
-@pytest.mark.parametrize("phase", ["circuit", "setup", "self-test", "package"])
-def test_an_interrupted_compilation_leaves_nothing(tmp_path: Path, phase: str) -> None:
-    """Ctrl-C in any phase leaves neither a package nor scraps beside it."""
+@pytest.mark.parametrize("phase", ["setup", "package"])
+def test_an_interrupted_compilation_leaves_nothing(quick: Path, tmp_path: Path, phase: str) -> None:
+    """Ctrl-C before the keys or before the end leaves neither a package nor scraps beside it."""
 
     def interrupt(reached: str, _share: float) -> None:
         if reached == phase:
@@ -135,22 +138,6 @@ def test_an_interrupted_compilation_leaves_nothing(tmp_path: Path, phase: str) -
 
     with pytest.raises(KeyboardInterrupt):
         compile_model(quick, tmp_path / "out", srs=None, insecure_srs=True, on_progress=interrupt)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_full_disk_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When files cannot be written whole, the error says so and no package appears."""
-
-    def full(path: Path, data: bytes, *, mode: int = files.PUBLIC) -> None:
-        if path.name == "settings.json":
-            raise CouldNotCheck("disk-full")
-        real(path, data, mode=mode)
-
-    real = files.write_atomically
-    monkeypatch.setattr(files, "write_atomically", full)
-    with pytest.raises(CouldNotCheck) as caught:
-        compile_model(quick, tmp_path / "out", srs=None, insecure_srs=True, on_progress=_quiet)
-    assert caught.value.code == "disk-full"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -171,14 +158,14 @@ def test_a_small_disk_tears_no_file(tmp_path: Path) -> None:
     assert target.read_bytes() == b"old"
 
 
-def test_an_existing_output_is_kept(quick_package: Package) -> None:
+def test_an_existing_output_is_kept(bmi_package: Package) -> None:
     """A package is never overwritten."""
     with pytest.raises(UsageError) as caught:
-        compile_model(quick, quick_package.folder, srs=None, insecure_srs=True, on_progress=_quiet)
+        compile_model(ZOO / "bmi", bmi_package.folder, srs=None, insecure_srs=True, on_progress=_quiet)
     assert caught.value.code == "exists"
 
 
-def test_without_a_ceremony_srs_nothing_is_built_by_accident(tmp_path: Path) -> None:
+def test_without_a_ceremony_srs_nothing_is_built_by_accident(quick: Path, tmp_path: Path) -> None:
     """An insecure SRS has to be asked for by name; the error says how to get the real one."""
     with pytest.raises(UsageError, match="srs fetch"):
         compile_model(quick, tmp_path / "out", srs=None, insecure_srs=False, on_progress=_quiet)
@@ -186,47 +173,47 @@ def test_without_a_ceremony_srs_nothing_is_built_by_accident(tmp_path: Path) -> 
 
 
 def test_an_input_that_drives_the_network_out_of_range_is_refused(
-    quick_package: Package, tmp_path: Path
+    bmi_package: Package, tmp_path: Path
 ) -> None:
     """The forward pass finds it, before anything is queued to prove."""
-    bound = quick_package.manifest.proof_system.bound
+    bound = bmi_package.manifest.proof_system.bound
     with pytest.raises(UsageError) as caught:
-        prover_for(quick_package.manifest).forward(quick_package, {"habits": [bound - 1] * 3}, _place(tmp_path))
+        prover_for(bmi_package.manifest).forward(bmi_package, {"habits": [bound - 1] * 3}, _place(tmp_path))
     assert caught.value.code == "value-out-of-range"
 
 
-def test_the_challenge_does_not_change_the_answer(quick_package: Package, tmp_path: Path) -> None:
+def test_the_challenge_does_not_change_the_answer(bmi_package: Package, tmp_path: Path) -> None:
     """A proof that claims other outputs than the circuit gives is not even started."""
-    prover, inputs = prover_for(quick_package.manifest), {"habits": [1, 2, 3]}
-    outputs = prover.forward(quick_package, inputs, _place(tmp_path))
+    prover, inputs = prover_for(bmi_package.manifest), {"habits": [1, 2, 3]}
+    outputs = prover.forward(bmi_package, inputs, _place(tmp_path))
     wrong = {"body": tuple(value + 1 for value in outputs["body"])}
     with pytest.raises(CouldNotCheck) as caught:
-        prover.prove(quick_package, inputs, wrong, [7] * 16, _place(tmp_path), _quiet)
+        prover.prove(bmi_package, inputs, wrong, [7] * 16, _place(tmp_path), _quiet)
     assert caught.value.code == "circuit-inconsistent"
 
 
-def test_a_witness_does_not_stay_behind(quick_package: Package, tmp_path: Path) -> None:
+def test_a_witness_does_not_stay_behind(bmi_package: Package, tmp_path: Path) -> None:
     """Inputs and witnesses hold a client's data in clear: they are gone when the proof is done."""
-    prover, inputs, seen = prover_for(quick_package.manifest), {"habits": [1, 2, 3]}, list[str]()
-    outputs = prover.forward(quick_package, inputs, _place(tmp_path))
+    prover, inputs, seen = prover_for(bmi_package.manifest), {"habits": [1, 2, 3]}, list[str]()
+    outputs = prover.forward(bmi_package, inputs, _place(tmp_path))
 
     def phases(phase: str, _share: float) -> None:
         seen.append(phase)
 
-    evidence = prover.prove(quick_package, inputs, outputs, [7] * 16, _place(tmp_path), phases)
+    evidence = prover.prove(bmi_package, inputs, outputs, [7] * 16, _place(tmp_path), phases)
     assert evidence.to_json()["proof"]
     assert {"witness", "proving"} <= set(seen)
     assert not {"input.json", "witness.json"} & {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_prover_without_memory_fails_with_a_code(quick_package: Package, tmp_path: Path) -> None:
+def test_a_prover_without_memory_fails_with_a_code(bmi_package: Package, tmp_path: Path) -> None:
     """Running out of memory is a typed failure of the child, and this process lives."""
     small = Limits(memory_bytes=GIB // 8, cpu_seconds=60, file_bytes=GIB, wall_seconds=60)
     place = replace(_place(tmp_path), limits=small)
-    outputs = prover_for(quick_package.manifest).forward(quick_package, {"habits": [1, 2, 3]}, _place(tmp_path))
+    outputs = prover_for(bmi_package.manifest).forward(bmi_package, {"habits": [1, 2, 3]}, _place(tmp_path))
     with pytest.raises(ChildFailed) as caught:
-        prover_for(quick_package.manifest).prove(
-            quick_package, {"habits": [1, 2, 3]}, outputs, [0] * 16, place, _quiet
+        prover_for(bmi_package.manifest).prove(
+            bmi_package, {"habits": [1, 2, 3]}, outputs, [0] * 16, place, _quiet
         )
     assert caught.value.code in ("child-out-of-memory", "child-panicked", "child-aborted", "child-no-answer")
 
@@ -249,7 +236,7 @@ def test_a_spec_that_does_not_fit_is_refused(tmp_path: Path, spec: Change, code:
     import json
 
     folder = tmp_path / "model"
-    shutil.copytree(quick, folder)
+    shutil.copytree(ZOO / "bmi", folder)
     described = json.loads((folder / "spec.json").read_text())
     spec(described)
     (folder / "spec.json").write_text(json.dumps(described))

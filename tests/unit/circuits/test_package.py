@@ -32,7 +32,9 @@ def _reindex(folder: Path, part: str) -> None:
 def test_the_folder_holds_what_it_lists(quick_package: Package) -> None:
     """The parts, the bundle and the index; nothing else is published."""
     found = {
-        str(path.relative_to(quick_package.folder)) for path in quick_package.folder.rglob("*") if path.is_file()
+        str(path.relative_to(quick_package.folder))
+        for path in quick_package.folder.rglob("*")
+        if path.is_file()
     }
     assert found == {*PARTS, *BUNDLE_PARTS, "package.json"}
 

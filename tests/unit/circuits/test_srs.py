@@ -27,7 +27,9 @@ def test_the_cut_of_a_k1_file_is_the_file_itself() -> None:
     assert len(made.cut) == CUT_BYTES
 
 
-def test_a_proof_verifies_with_the_cut_as_with_the_full_file(quick_package: Package, place: Workplace) -> None:
+def test_a_proof_verifies_with_the_cut_as_with_the_full_file(
+    quick_package: Package, place: Workplace
+) -> None:
     """The 516 bytes are all of the SRS that a verifier reads; another SRS's cut rejects the same proof."""
     inputs = {"habits": [10, -20, 30]}
     outputs = EzklProver().forward(quick_package, inputs, place)

@@ -1,0 +1,92 @@
+"""The price of run args, and that none is taken that a rebuild could round differently."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verinfer.circuits.candidates import (
+    Candidate,
+    count_blocks,
+    count_rows,
+    estimate_seconds,
+    is_steady,
+    price_all,
+)
+from verinfer.circuits.native import Workplace
+from verinfer.circuits.package import Package
+from verinfer.verifier.errors import CouldNotCheck
+
+
+def test_a_block_ends_before_two_to_the_k() -> None:
+    """The thresholds that EZKL 23.0.5 showed: the most cells for so many blocks, and one more."""
+    for columns, logrows, blocks, most in [
+        (1, 9, 6, 3029),
+        (1, 10, 3, 3050),
+        (2, 10, 2, 4069),
+        (3, 11, 1, 6123),
+    ]:
+        assert count_blocks(most, columns, logrows) == blocks
+        assert count_blocks(most + 2, columns, logrows) == blocks + 1
+
+
+def test_the_estimate_grows_with_columns_and_size() -> None:
+    """More columns and a larger k never look cheaper, all else equal."""
+    assert estimate_seconds(6, 11) < estimate_seconds(9, 11) < estimate_seconds(9, 12)
+
+
+def test_candidates_come_cheapest_first_and_all_hold_a_limb(quick_package: Package, place: Workplace) -> None:
+    """The list is ordered by cost but for a tenth, is the same each time, and each entry can carry a challenge."""
+    wrapped = str(quick_package.path("wrapped.onnx"))
+    first, second = price_all(wrapped, place), price_all(wrapped, place)
+    assert first == second
+    assert first[0].seconds <= 1.1 * min(price.seconds for price in first)
+    for earlier, later in pairwise(first):
+        assert earlier.seconds <= 1.1 * later.seconds
+    for price in first:
+        assert price.candidate.base**price.candidate.legs >= 1 << 16
+        assert price.candidate.base < 1 << price.candidate.logrows
+
+
+def test_a_model_that_ezkl_cannot_import_has_no_circuit(place: Workplace, tmp_path: Path) -> None:
+    """The error says that, and is not a failure of a child."""
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(CouldNotCheck) as caught:
+        price_all(str(path), place)
+    assert caught.value.code == "no-circuit"
+
+
+def _settings(rows: int) -> dict[str, Any]:
+    return {
+        "num_rows": rows,
+        "total_assignments": rows,
+        "required_range_checks": [],
+        "required_lookups": [],
+        "run_args": {"num_inner_cols": 1, "logrows": 12},
+    }
+
+
+def test_some_counts_are_too_close_to_the_edge() -> None:
+    """Of all counts of one to two blocks most are steady, and each that is has neighbours with the same settings."""
+    steady = [rows for rows in range(1000, 8000) if is_steady(_settings(rows))]
+    assert 0.8 < len(steady) / 7000 < 1
+
+
+def test_the_chosen_settings_are_steady(quick_package: Package, place: Workplace) -> None:
+    """What was published is what a rebuild gets, a few rows more or less."""
+    args = quick_package.manifest.proof_system.run_args
+    candidate = Candidate(
+        scale=args.input_scale,
+        rebase=args.scale_rebase_multiplier,
+        base=args.decomp_base,
+        legs=args.decomp_legs,
+        columns=args.num_inner_cols,
+        logrows=args.logrows,
+    )
+    (settings,) = count_rows(str(quick_package.path("wrapped.onnx")), [candidate], place)
+    assert settings is not None
+    assert is_steady(settings)

@@ -1,0 +1,104 @@
+"""The commands: their exit codes, and what they print for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from verinfer.circuits import srs
+from verinfer.circuits.package import Package
+from verinfer.verifier.digest import sha256
+
+COMMAND = "import sys; from verinfer.verifier.cli import main; sys.argv[0] = 'verinfer'; main()"
+
+
+def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def _code(done: subprocess.CompletedProcess[str]) -> str:
+    assert "Traceback" not in done.stderr
+    code: str = json.loads(done.stdout or done.stderr)["code"]
+    return code
+
+
+def test_compile_refuses_a_hostile_model(quick: Path, tmp_path: Path) -> None:
+    """A model that is malformed ends with exit code 3, a stable code and no package."""
+    folder = tmp_path / "model"
+    shutil.copytree(quick, folder)
+    graph = helper.make_graph(
+        [helper.make_node("RandomNormal", [], ["body"], shape=[1, 2])],
+        "g",
+        [helper.make_tensor_value_info("habits", TensorProto.FLOAT, [1, 3])],
+        [helper.make_tensor_value_info("body", TensorProto.FLOAT, [1, 2])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), folder / "network.onnx")
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["onnx"] = sha256((folder / "network.onnx").read_bytes())
+    (folder / "spec.json").write_text(json.dumps(spec))
+    done = _run("compile", folder, "--out", tmp_path / "out", "--insecure-srs", "--json")
+    assert (done.returncode, _code(done)) == (3, "model-refused")
+    assert not (tmp_path / "out").exists()
+
+
+def test_compile_needs_a_folder(tmp_path: Path) -> None:
+    """Arguments that make no sense end with exit code 2."""
+    assert _run("compile", tmp_path / "absent", "--out", tmp_path / "out").returncode == 2
+
+
+def test_reproduce_rejects_another_model(quick_package: Package, tmp_path: Path) -> None:
+    """Exit code 1 says that the package is not to be believed."""
+    other = tmp_path / "network.onnx"
+    other.write_bytes(quick_package.path("network.onnx").read_bytes() + b"\0")
+    done = _run("reproduce", quick_package.folder, other, "--json")
+    assert (done.returncode, _code(done)) == (1, "not-reproduced")
+
+
+def test_card_speaks_to_people_and_programs(quick_package: Package) -> None:
+    """Both forms say the circuit, the cost and that the SRS is insecure."""
+    text, data = (
+        _run("card", quick_package.folder),
+        json.loads(_run("card", quick_package.folder, "--json").stdout),
+    )
+    assert text.returncode == 0
+    assert "INSECURE SRS" in text.stdout
+    assert quick_package.digest in text.stdout
+    assert data["circuit"] == quick_package.digest
+    assert data["srs"] == "insecure-local"
+    assert data["fidelity"]["samples"] == 32
+    assert data["cost"]["prove_ms"] > 0
+
+
+def test_card_of_a_torn_package_is_no_card(quick_package: Package, tmp_path: Path) -> None:
+    """Exit code 4: nothing can be said about files that are not those that were built."""
+    copy = tmp_path / "copy"
+    shutil.copytree(quick_package.folder, copy)
+    (copy / "card.json").write_text("{}")
+    done = _run("card", copy, "--json")
+    assert (done.returncode, _code(done)) == (4, "artifact-torn")
+
+
+def test_srs_make_and_show_say_that_it_is_insecure() -> None:
+    """Who makes an SRS is told what it is worth; provenance is derived from the bytes."""
+    made = _run("srs", "make", "3")
+    assert made.returncode == 0
+    assert "INSECURE" in made.stdout
+    path = srs.make_insecure(3).path
+    shown = json.loads(_run("srs", "show", path, "--json").stdout)
+    assert shown["provenance"] == "insecure-local"
+    assert shown["sha256"] == sha256(path.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["network.onnx", "pk.key"])
+def test_srs_fetch_takes_only_an_srs(name: str, quick_package: Package) -> None:
+    """A file that is no SRS is malformed (3); a local SRS is rejected (1)."""
+    assert _run("srs", "fetch", quick_package.path(name)).returncode == 3
+    assert _run("srs", "fetch", quick_package.path("kzg.srs")).returncode == 1
