@@ -57,8 +57,10 @@ def test_the_readmes_commands_run_in_its_order(home: Path) -> None:
             arguments = [word.replace("8000", str(port)) for word in command[1:]]
             process = [sys.executable, "-m", "verinfer.verifier", *arguments]
             if arguments[0] == "serve":
-                log = (home / "serve.log").open("wb")
-                servers.append(subprocess.Popen(process, cwd=home, stdout=log, stderr=log, env=environment))
+                with (home / "serve.log").open("wb") as log:
+                    servers.append(
+                        subprocess.Popen(process, cwd=home, stdout=log, stderr=log, env=environment)
+                    )
                 _wait_until_ready(port)
                 continue
             done = subprocess.run(
