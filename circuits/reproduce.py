@@ -83,6 +83,9 @@ def _compare(package: Package, network: Path, wrapped: Path, light: Workplace, h
         columns=args.num_inner_cols,
         logrows=args.logrows,
     )
+    if candidate.run_args() != args.to_json():
+        # Measuring something near the circuit would confirm a circuit that nobody measured.
+        raise Rejected("not-reproduced", "The run args are not ones that 'verinfer compile' can choose.")
     samples = stages.read_samples(package.path("samples.npz"), manifest, light)
     fp32 = stages.run_fp32(network, manifest, samples, light)
     fidelity = calibrate.measure(str(wrapped), candidate, manifest, samples, fp32, heavy)

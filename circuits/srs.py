@@ -74,7 +74,13 @@ def open_srs(path: Path) -> Srs:
             size, logrows = path.stat().st_size, int.from_bytes(file.read(4), "little")
     if not 1 <= logrows <= max(CEREMONY_DIGESTS) or size != 4 + 2 * _POINT * (1 << logrows) + _TAIL:
         raise Malformed("srs-malformed", f"{path} is no SRS file.")
-    return Srs(path, logrows, files.digest_of(path), cut(path))
+    srs = Srs(path, logrows, files.digest_of(path), cut(path))
+    if srs.provenance == "ceremony" and srs.digest != CEREMONY_DIGESTS[logrows]:
+        # The cut holds only the first points: the others decide what a vk commits to.
+        raise Rejected(
+            "insecure-srs", f"{path} starts as the ceremony's file for k = {logrows} but is not it."
+        )
+    return srs
 
 
 def find_ceremony(logrows: int) -> Srs | None:

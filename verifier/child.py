@@ -225,11 +225,19 @@ def _environment(directory: Path) -> dict[str, str]:
 
 def _judge(answer: bytes, status: int, tail: str) -> Any:
     if status == 0 and answer:
-        message = json.loads(answer)
+        try:
+            message = json.loads(answer)
+        except ValueError as error:
+            raise ChildFailed("child-no-answer") from error
+        if not isinstance(message, dict):
+            raise ChildFailed("child-no-answer")
         if "ok" in message:
             return message["ok"]
-        code = message["code"] if message["code"] in CODES else "child-refused"
-        raise ChildFailed(code, detail=message["detail"])
+        code = message.get("code")
+        raise ChildFailed(
+            code if isinstance(code, str) and code in CODES else "child-refused",
+            detail=str(message.get("detail", "")),
+        )
     if -status == signal.SIGXCPU:
         raise ChildFailed("child-out-of-time")
     if -status == signal.SIGXFSZ:

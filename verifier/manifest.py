@@ -124,6 +124,9 @@ class Manifest(Wire):
         expected = ["input"] * len(self.inputs) + ["challenge"] + ["output"] * len(self.outputs)
         if roles != expected:
             raise ValueError("layout must be the inputs, one challenge, then the outputs")
+        names = [tensor.name for tensor in self.layout if tensor.role != "challenge"]
+        if names != [*(tensor.name for tensor in self.inputs), *(tensor.name for tensor in self.outputs)]:
+            raise ValueError("layout does not have the tensors in the model's order")
         specs: dict[str, InputSpec | OutputSpec] = {tensor.name: tensor for tensor in self.inputs}
         specs |= {tensor.name: tensor for tensor in self.outputs}
         for tensor in self.layout:

@@ -86,7 +86,7 @@ def verify(
     if expect.sample is not None:
         _check_sample(receipt.statement.predicate, pinned.bundle.manifest, expect.sample)  # (6)
     verified = _check_evidence(receipt, pinned, proof_systems)  # (7) (8) (9)
-    _check_required(policy.policy, receipt.statement.predicate, verified)  # (10)
+    _check_required(policy.policy, verified)  # (10)
     return _conclude(receipt, policy, now, expect, pinned, verified)  # (11)
 
 
@@ -241,12 +241,11 @@ def _check_proof(
     systems[kind].check(statement, pinned.bundle, evidence)
 
 
-def _check_required(policy: Policy, predicate: Predicate, verified: Sequence[str]) -> None:
-    # The signature always verified (step 3). A mode satisfies nothing: it is the operator's word.
+def _check_required(policy: Policy, verified: Sequence[str]) -> None:
+    # The signature always verified (step 3). A mode satisfies nothing, not even "the proof comes later": it is the
+    # operator's word, and until a quote can stand in for the proof nothing does.
     for requirement in policy.require:
         if requirement == "signature" or any(kind.startswith(f"{requirement}/") for kind in verified):
-            continue
-        if requirement == "proof" and predicate.mode in _LATER_PROOF:
             continue
         raise Rejected(
             "evidence-missing",
@@ -285,7 +284,7 @@ def _conclude(
         outputs=outputs,
         label=manifest.labels[scores.index(max(scores))] if manifest.labels is not None else None,
         evidence=tuple(verified),
-        claims=tuple(_claims(expect, pinned, proven=proven)),
+        claims=tuple(_claims(policy, expect, pinned, proven=proven)),
         caveats=tuple(
             _caveats(predicate, policy, now, expect, pinned, proven=proven)
             + ([Caveat.LABEL_TIED] if manifest.labels is not None and scores.count(max(scores)) > 1 else [])
@@ -293,11 +292,20 @@ def _conclude(
     )
 
 
-def _claims(expect: Expect, pinned: _Pinned, *, proven: bool) -> list[Claim]:
+def _reproduced(policy: TrustedPolicy, pinned: _Pinned) -> bool:
+    """Whether somebody the caller trusts rebuilt the circuit: an operator's word for its own circuit is none."""
+    return (
+        pinned.circuit is not None
+        and pinned.circuit.model_checked == "reproduced"
+        and policy.origin != "operator"
+    )
+
+
+def _claims(policy: TrustedPolicy, expect: Expect, pinned: _Pinned, *, proven: bool) -> list[Claim]:
     claims = [Claim.SIGNED_BY_ISSUER]
     if proven:
         claims.append(Claim.COMPUTED_BY_CIRCUIT)
-        if pinned.circuit is not None and pinned.circuit.model_checked == "reproduced":
+        if _reproduced(policy, pinned):
             claims.append(Claim.COMPUTED_BY_MODEL)
     if expect.nonce is not None:
         claims.append(Claim.FRESH_FOR_NONCE)
@@ -319,8 +327,7 @@ def _caveats(
     later = predicate.mode in _LATER_PROOF
     conditions = {
         Caveat.INSECURE_SRS: proven and pinned.bundle.provenance != "ceremony",
-        Caveat.MODEL_EQUIVALENCE_NOT_CHECKED: pinned.circuit is not None
-        and pinned.circuit.model_checked != "reproduced",
+        Caveat.MODEL_EQUIVALENCE_NOT_CHECKED: pinned.circuit is not None and not _reproduced(policy, pinned),
         Caveat.NOT_PROVEN: not proven and not later,
         Caveat.PROOF_PENDING: not proven and later and not overdue,
         Caveat.PROOF_OVERDUE: not proven and later and overdue,

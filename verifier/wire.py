@@ -25,8 +25,11 @@ from .errors import Malformed
 T = TypeVar("T")
 M = TypeVar("M", bound="Wire")
 
-Items = Annotated[tuple[T, ...], Strict(False)]
-"""A JSON array; only the array itself is read leniently (list to tuple), its items stay strict."""
+Items = Annotated[tuple[T, ...], Strict(False), Field(fail_fast=True)]
+"""A JSON array; only the array itself is read leniently (list to tuple), its items stay strict.
+
+The first wrong item ends it: an error for each of millions would fill the memory.
+"""
 
 SAFE_INTEGER = 2**53 - 1
 """The largest integer that RFC 8785 writes exactly."""
@@ -35,7 +38,18 @@ Integer = Annotated[int, Strict(), Field(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
 Natural = Annotated[int, Strict(), Field(ge=0, le=SAFE_INTEGER)]
 Positive = Annotated[int, Strict(), Field(ge=1, le=SAFE_INTEGER)]
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
-Text = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1024)]
+
+
+def _printable(text: str) -> str:
+    # Line breaks, terminal escapes and bidirectional marks could write false lines into a verdict.
+    if not text.isprintable():
+        raise ValueError("text holds control or formatting characters")
+    return text
+
+
+Text = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=1024), AfterValidator(_printable)
+]
 
 Dtype = Literal["FP32", "INT64"]
 """Datatypes by their Open Inference Protocol names."""

@@ -184,7 +184,13 @@ def acceptances(cases: Cases, world: World, honest: Json, cancer: Json) -> None:
     later = setter("prove_by", value=format_time(NOW + timedelta(hours=1)))
     pending = cases.changed(both(setter("mode", value="tee+zk"), later))
     pending["evidence"] = {}
-    cases.accept("proof-pending", pending, ["signed-by-issuer", "fresh-for-nonce"], expect={"mode": "tee+zk"})
+    cases.accept(
+        "proof-pending",
+        pending,
+        ["signed-by-issuer", "fresh-for-nonce"],
+        expect={"mode": "tee+zk"},
+        policy=signature,
+    )
     cases.accept("up-to-max-age", honest, proven, expect={"now": format_time(NOW + timedelta(seconds=86400))})
     cases.accept(
         "clock-a-little-behind", honest, proven, expect={"now": format_time(NOW - timedelta(seconds=60))}
@@ -258,6 +264,9 @@ def step_1(cases: Cases, predicate: Json, honest: Json) -> None:
         "predicate-nonce-short": setter("nonce", value=NONCE[:-2]),
         "predicate-time-impossible": setter("issued_at", value="2026-02-30T00:00:00Z"),
         "predicate-time-with-offset": setter("issued_at", value="2026-02-20T00:00:00+00:00"),
+        "predicate-audience-with-lines": setter("audience", value="you\n\nWhat this shows:\n  + all is well"),
+        "predicate-audience-with-escape": setter("audience", value="you\x1b[8m"),
+        "predicate-audience-right-to-left": setter("audience", value="you\u202e"),
         "predicate-mode-unknown": setter("mode", value="ZK"),
         "predicate-value-string": setter("output", 0, "value", 0, value="1"),
         "predicate-value-bool": setter("output", 0, "value", 0, value=True),
@@ -389,6 +398,8 @@ def step_5(cases: Cases, world: World, cancer: Json) -> None:
     refuse("manifest-other-scale", 5, "settings-malformed", scaled[0], policy=scaled[1], bundles=scaled[2])
     bounded = repinned(setter("proof_system", "run_args", "decomp_legs", value=4))
     refuse("manifest-other-bound", 5, "settings-malformed", bounded[0], policy=bounded[1], bundles=bounded[2])
+    swapped = repinned(lambda body: body["layout"].insert(0, body["layout"].pop(2)))
+    refuse("manifest-other-order", 5, "manifest-malformed", swapped[0], policy=swapped[1], bundles=swapped[2])
     private = repinned(setter("proof_system", "run_args", "param_visibility", value="private"))
     refuse(
         "manifest-private-parameters",
@@ -501,12 +512,20 @@ def steps_6_to_10(cases: Cases, world: World, prover: Prover, predicate: Json, h
     for kind in ("quote/simulated", "quote/tdx", "log/tlog-tiles"):
         receipt = cases.receipt(setter("evidence", kind, value={"quote": "AAAA"}))
         refuse(f"evidence-{kind.replace('/', '-')}", 9, "evidence-unsupported", receipt)
+    step_10(cases)
 
+
+def step_10(cases: Cases) -> None:
+    """Requirements."""
+    refuse = cases.refuse
     unproven = cases.receipt(setter("evidence", value={}))
     refuse("proof-removed", 10, "evidence-missing", unproven)
     refuse("fp32-where-proof-required", 10, "evidence-missing", fp32(cases), expect={"mode": "none"})
     quote = cases.policy(setter("require", value=["signature", "proof", "quote"]))
     refuse("quote-required", 10, "evidence-missing", policy=quote)
+    promised = cases.changed(setter("mode", value="tee+zk"))
+    promised["evidence"] = {}
+    refuse("proof-promised", 10, "evidence-missing", promised, expect={"mode": "tee+zk"})
     refuse(
         "mode-is-no-evidence",
         10,

@@ -112,6 +112,11 @@ def _first_use(http: httpx.Client, model: str | None, home: Path) -> tuple[Trust
     """Take policy and bundle from the operator, and keep them beside the receipt, so that the next use can pin them."""
     if model is None:
         raise UsageError("usage", "--trust-on-first-use needs --model.")
+    if (home / "policy.json").exists():
+        raise UsageError(
+            "exists",
+            f"{home / 'policy.json'} exists: use it with --policy; the operator may not replace your pins.",
+        )
     data = service.fetch_policy(http, model)
     policy = parse_policy(data).policy
     files.write_atomically(home / "policy.json", data)

@@ -16,9 +16,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from verinfer.circuits import calibrate, stages
 from verinfer.circuits import compile as building
 from verinfer.circuits import reproduce as rebuilding
-from verinfer.circuits import stages
+from verinfer.circuits.candidates import Candidate
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
@@ -91,6 +92,30 @@ def test_another_onnx_file_is_not_reproduced(bmi_package: Package) -> None:
     with pytest.raises(Rejected) as caught:
         reproduce(bmi_package, ZOO / "digits" / "network.onnx", on_progress=_quiet)
     assert caught.value.code == "not-reproduced"
+
+
+def test_run_args_that_nobody_measured_are_not_reproduced(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dishonest owner's circuit with useless weights (param_scale 1) is not confirmed by measuring a better one."""
+    honest = Candidate.run_args
+
+    def coarse(self: Candidate) -> dict[str, Any]:
+        return {**honest(self), "param_scale": 1}
+
+    def unchecked(*arguments: Any) -> Any:
+        choice = choose(*arguments)
+        monkeypatch.setattr(Candidate, "run_args", coarse)
+        return choice
+
+    choose = calibrate.choose
+    monkeypatch.setattr(calibrate, "choose", unchecked)
+    package = compile_model(quick, tmp_path / "bad", srs=None, insecure_srs=True, on_progress=_quiet)
+    monkeypatch.undo()
+    with pytest.raises(Rejected) as caught:
+        reproduce(package, ZOO / "bmi" / "network.onnx", on_progress=_quiet)
+    assert caught.value.code == "not-reproduced"
+    assert "run args" in caught.value.message
 
 
 def test_a_circuit_that_consumes_the_challenge_is_not_reproduced(

@@ -137,3 +137,15 @@ def test_the_cut_is_named_by_its_digest(quick_package: Package) -> None:
     assert system.srs.cut == sha256(quick_package.path("verify/kzg1.srs").read_bytes())
     assert system.srs.full == sha256(quick_package.path("kzg.srs").read_bytes())
     assert srs.cut(quick_package.path("kzg.srs")) == quick_package.path("verify/kzg1.srs").read_bytes()
+
+
+def test_a_file_that_only_starts_as_the_ceremonys_is_refused(
+    bmi_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cut holds the first points only, so provenance needs the digest of the whole file as well."""
+    path = bmi_package.path("kzg.srs")
+    # The ceremony's own points are not at hand: a local file stands for one that has them.
+    monkeypatch.setattr("verinfer.circuits.srs.provenance", lambda _cut: "ceremony")
+    with pytest.raises(Rejected) as caught:
+        srs.open_srs(path)
+    assert caught.value.code == "insecure-srs"
