@@ -2,7 +2,6 @@
 
 EZKL's return values are not believed: the caller reads the files again.
 Every argument is given by name, since EZKL's defaults are file names in the working directory.
-Its type stubs show no defaults, hence the few ignores.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def gen_srs(*, path: str, logrows: int) -> None:
 
 def setup(*, compiled: str, vk: str, pk: str, srs: str) -> bool:
     """Compiled circuit and SRS to vk and pk."""
-    return bool(ezkl.setup(model=compiled, vk_path=vk, pk_path=pk, srs_path=srs))  # type: ignore[call-arg]
+    return bool(ezkl.setup(model=compiled, vk_path=vk, pk_path=pk, srs_path=srs))  # type: ignore[call-arg]  # the stubs show no defaults
 
 
 def gen_witness(*, data: str, compiled: str, witness: str) -> list[list[str]]:
@@ -59,7 +58,7 @@ def gen_witness(*, data: str, compiled: str, witness: str) -> list[list[str]]:
     Raises `UsageError` (``value-out-of-range``), `CouldNotCheck` (``artifact-torn``).
     """
     try:
-        ezkl.gen_witness(data=data, model=compiled, output=witness)  # type: ignore[call-arg]
+        ezkl.gen_witness(data=data, model=compiled, output=witness)  # type: ignore[call-arg]  # the stubs show no defaults
     except RuntimeError as error:
         # EZKL has one text for all of it; with files and inputs written by us, this is what remains.
         raise UsageError(

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
 from onnx import TensorProto, helper, numpy_helper
 
 from verinfer.verifier.digest import CHALLENGE_LIMBS

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from verinfer.verifier.digest import CHALLENGE_LIMBS
 from verinfer.verifier.errors import CouldNotCheck, VerinferError
@@ -83,10 +84,11 @@ def choose(
         on_progress(index / len(priced))
         if price.candidate.numbers in refused:
             continue
-        settings = count_rows(wrapped, [price.candidate], place)[0]
+        run_args = price.candidate.run_args()
+        settings = count_rows(wrapped, [run_args], place)[0]
         if settings is None or not is_steady(settings):
             continue
-        fidelity = _screened(wrapped, price.candidate, spec, samples, expected, place)
+        fidelity = _screened(wrapped, run_args, settings, spec, samples, expected, place)
         if fidelity is not None and good(fidelity, spec.task, expected):
             return Choice(price.candidate, settings["num_rows"], price.seconds, fidelity, len(refused) + 1)
         refused.add(price.candidate.numbers)
@@ -103,41 +105,46 @@ def choose(
 
 
 def _screened(
-    wrapped: str, candidate: Candidate, spec: Described, samples: Samples, expected: Outputs, place: Workplace
-) -> Fidelity | None:
-    """As `measure`, but a candidate that already fails on a few samples gets no more of them."""
-    first = measure(wrapped, candidate, spec, samples, expected[:_SCREEN], place)
-    if first is None or not good(first, spec.task, expected):
-        return first
-    return measure(wrapped, candidate, spec, samples, expected, place)
-
-
-def measure(
     wrapped: str,
-    candidate: Candidate,
+    run_args: dict[str, Any],
+    settings: dict[str, Any],
     spec: Described,
     samples: Samples,
     expected: Outputs,
     place: Workplace,
 ) -> Fidelity | None:
-    """Compare the candidate's forward pass with fp32 on samples; None if a sample, or one with margin, is out of range."""
-    settings = count_rows(wrapped, [candidate], place)[0]
-    if settings is None:
-        return None
+    """As `measure`, but run args that already fail on a few samples get no more of them."""
+    first = measure(wrapped, run_args, settings, spec, samples, expected[:_SCREEN], place)
+    if first is None or not good(first, spec.task, expected):
+        return first
+    return measure(wrapped, run_args, settings, spec, samples, expected, place)
+
+
+def measure(
+    wrapped: str,
+    run_args: dict[str, Any],
+    settings: dict[str, Any],
+    spec: Described,
+    samples: Samples,
+    expected: Outputs,
+    place: Workplace,
+) -> Fidelity | None:
+    """Compare a circuit's forward pass with fp32 on samples; None if a sample, or one with margin, is out of range.
+
+    `settings` are EZKL's for exactly these run args: rows and scales are read from them.
+    """
     count = min(len(expected), max(_ROW_BUDGET // settings["num_rows"], _SCREEN))
-    scales = settings["model_input_scales"]
+    scales, bound = settings["model_input_scales"], run_args["decomp_base"] ** run_args["decomp_legs"]
     try:
-        inputs = [_field_inputs(spec, samples, index, 1.0, candidate, scales) for index in range(count)]
+        inputs = [_field_inputs(spec, samples, index, 1.0, bound, scales) for index in range(count)]
         # A sparser sweep for the margin: range is decided by the extremes, and these rise and fall together.
-        inputs += [
-            _field_inputs(spec, samples, index, MARGIN, candidate, scales) for index in range(0, count, 4)
-        ]
+        inputs += [_field_inputs(spec, samples, index, MARGIN, bound, scales) for index in range(0, count, 4)]
     except VerinferError:
         return None
     path = place.directory / "trial.inputs.json"
     path.write_text(json.dumps(inputs))
     results = place.ezkl(
-        "forward_many", model=wrapped, run_args=candidate.run_args(), inputs=path, directory=place.directory
+        "forward_many", model=wrapped, run_args=run_args, inputs=path, directory=place.directory
     )
     if results is None:
         return None
@@ -177,10 +184,9 @@ def good(fidelity: Fidelity, task: str, expected: Outputs) -> bool:
 
 
 def _field_inputs(
-    spec: Described, samples: Samples, index: int, factor: float, candidate: Candidate, scales: Sequence[int]
+    spec: Described, samples: Samples, index: int, factor: float, bound: int, scales: Sequence[int]
 ) -> list[list[str]]:
     """One sample as field elements, with the largest possible challenge."""
-    bound = candidate.base**candidate.legs
     tensors = []
     for tensor, scale in zip(spec.inputs, scales, strict=False):
         values = samples[tensor.name][index]

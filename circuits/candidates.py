@@ -77,19 +77,18 @@ class Price:
 
 
 def count_rows(
-    wrapped: str, candidates: Sequence[Candidate], place: Workplace
+    wrapped: str, run_args: Sequence[dict[str, Any]], place: Workplace
 ) -> list[dict[str, Any] | None]:
-    """EZKL's settings for each candidate, or None where it refuses one."""
-    run_args = [candidate.run_args() for candidate in candidates]
+    """EZKL's settings for each set of run args, None where it refuses; rows need no keys, so this is cheap."""
     found: list[dict[str, Any] | None] = place.ezkl(
-        "count_rows", model=wrapped, directory=place.directory, candidates=run_args
+        "count_rows", model=wrapped, directory=place.directory, candidates=list(run_args)
     )
     return found
 
 
 def price_all(wrapped: str, place: Workplace) -> list[Price]:
     """Every candidate with its estimated cost, cheapest first; raises `CouldNotCheck` (``no-circuit``)."""
-    probe = count_rows(wrapped, [Candidate(scale=7, rebase=2, base=16384, legs=2)], place)[0]
+    probe = count_rows(wrapped, [Candidate(scale=7, rebase=2, base=16384, legs=2).run_args()], place)[0]
     if probe is None:
         raise CouldNotCheck("no-circuit", "EZKL cannot import this model.")
     wide = [
@@ -100,7 +99,8 @@ def price_all(wrapped: str, place: Workplace) -> list[Price]:
     ]
     # One count for all that have the same rows.
     shapes = {_shape(candidate): candidate for candidate in wide}
-    counts = dict(zip(shapes, count_rows(wrapped, list(shapes.values()), place), strict=True))
+    found = count_rows(wrapped, [candidate.run_args() for candidate in shapes.values()], place)
+    counts = dict(zip(shapes, found, strict=True))
     prices = [
         _price(candidate, logrows, settings)
         for candidate in wide

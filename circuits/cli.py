@@ -41,17 +41,31 @@ def compile_(model: Path, out: Path, srs: Path | None, *, insecure_srs: bool, as
 @click.command("reproduce")
 @click.argument("package", type=Folder)
 @click.argument("network", type=File)
+@click.option(
+    "--spec", type=File, help="The model's published spec; default: spec.json beside NETWORK, if there."
+)
 @click.option("--json", "as_json", is_flag=True)
-def reproduce(package: Path, network: Path, *, as_json: bool) -> None:
+def reproduce(package: Path, network: Path, spec: Path | None, *, as_json: bool) -> None:
     """Rebuild PACKAGE's circuit from the ONNX file NETWORK, and say whether it is that model."""
+    beside = network.with_name("spec.json")
+    published = spec or (beside if beside.exists() else None)
     with _progress(quiet=as_json) as on_progress:
-        result = rebuild(open_package(package), network, on_progress=on_progress)
+        result = rebuild(open_package(package), network, spec=published, on_progress=on_progress)
     if as_json:
-        click.echo(json.dumps({"verdict": "reproduced", "circuit": result.circuit}))
-    else:
-        click.echo(f"REPRODUCED  circuit {result.circuit} is this model, quantised")
+        facts = {
+            "verdict": "reproduced",
+            "circuit": result.circuit,
+            "meaning_compared": result.meaning_compared,
+        }
+        click.echo(json.dumps(facts))
+        return
+    click.echo(f"REPRODUCED  circuit {result.circuit} is this model, quantised")
+    click.echo(
+        f"  largest error against fp32 on {result.fidelity.samples} samples: {result.fidelity.error:.3g}"
+    )
+    if not result.meaning_compared:
         click.echo(
-            f"  largest error against fp32 on {result.fidelity.samples} samples: {result.fidelity.error:.3g}"
+            "  NOT COMPARED: names, labels, pre- and postprocessing; give the published spec with --spec"
         )
 
 
@@ -115,18 +129,18 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
         yield lambda _phase, _share: None
     elif sys.stderr.isatty():
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
         columns = (TextColumn("{task.description:<10}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-            tasks: dict[str, int] = {}
+            tasks: dict[str, TaskID] = {}
 
             def show_bar(phase: str, share: float) -> None:
                 if phase not in tasks:
                     for task in tasks.values():
-                        bars.update(task, visible=False)  # type: ignore[arg-type]
+                        bars.update(task, visible=False)
                     tasks[phase] = bars.add_task(phase, total=1.0 if share else None)
-                bars.update(tasks[phase], completed=share, total=1.0 if share else None)  # type: ignore[arg-type]
+                bars.update(tasks[phase], completed=share, total=1.0 if share else None)
 
             yield show_bar
     else:

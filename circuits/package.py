@@ -21,10 +21,10 @@ from verinfer.verifier.wire import Natural, Text, Wire, validate
 PACKAGE_TYPE = "urn:verinfer:package:v1"
 PACKAGE_LIMIT = 1 << 20
 
-SECRET = ("pk.key", "model.compiled", "network.onnx", "wrapped.onnx")
-"""Files that hold the weights in clear; only their owner may read them."""
+SECRET = ("pk.key", "model.compiled", "network.onnx", "wrapped.onnx", "samples.npz")
+"""Files that hold the weights or samples in clear; only their owner may read them."""
 
-PARTS = (*SECRET, "spec.json", "samples.npz", "kzg.srs", "card.json", "card.md")
+PARTS = (*SECRET, "spec.json", "kzg.srs", "card.json", "card.md")
 BUNDLE_PARTS = ("verify/manifest.json", "verify/settings.json", "verify/vk.key", "verify/kzg1.srs")
 
 

@@ -65,7 +65,7 @@ class EzklProver:
     def forward(self, package: Package, inputs: Tensors, place: Workplace) -> dict[str, tuple[int, ...]]:
         """The circuit's outputs, by a forward pass with a zero challenge."""
         try:
-            outputs, _ = self._witness(package, inputs, [0] * CHALLENGE_LIMBS, place)
+            outputs, witness = self._witness(package, inputs, [0] * CHALLENGE_LIMBS, place)
         except ChildFailed as failure:
             if failure.code != "value-out-of-range":
                 raise
@@ -73,6 +73,7 @@ class EzklProver:
                 "value-out-of-range",
                 "Inside the network a value leaves the circuit's range: the input is too unusual.",
             ) from failure
+        witness.unlink()
         return outputs
 
     def prove(
@@ -118,10 +119,15 @@ class EzklProver:
         tensors = [[to_field_hex(value) for value in inputs[name]] for name in names]
         tensors.append([to_field_hex(limb) for limb in challenge])
         files.write_atomically(data, json.dumps({"input_data": tensors}).encode(), mode=files.PRIVATE)
-        outputs = place.ezkl(
-            "gen_witness", data=data, compiled=package.path("model.compiled"), witness=witness
-        )
-        data.unlink()
+        try:
+            outputs = place.ezkl(
+                "gen_witness", data=data, compiled=package.path("model.compiled"), witness=witness
+            )
+        except BaseException:
+            witness.unlink(missing_ok=True)
+            raise
+        finally:
+            data.unlink()
         return {
             tensor.name: tuple(from_field_hex(text) for text in values)
             for tensor, values in zip(package.manifest.tensors("output"), outputs, strict=True)

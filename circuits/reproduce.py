@@ -14,11 +14,12 @@ from pathlib import Path
 
 from verinfer.verifier import files
 from verinfer.verifier.digest import sha256
-from verinfer.verifier.errors import CouldNotCheck, Rejected, UsageError
+from verinfer.verifier.errors import CouldNotCheck, Rejected
+from verinfer.verifier.manifest import Manifest
+from verinfer.verifier.model_spec import SPEC_LIMIT, ModelSpec, parse_spec
 
 from . import calibrate, stages
 from .calibrate import Fidelity
-from .candidates import Candidate
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .package import Package
 from .srs import open_srs
@@ -32,12 +33,14 @@ class Reproduced:
 
     circuit: str
     fidelity: Fidelity
+    meaning_compared: bool
 
 
-def reproduce(package: Package, network: Path, *, on_progress: OnProgress) -> Reproduced:
-    """Rebuild from `network`, the ONNX file as its owner published it.
+def reproduce(package: Package, network: Path, *, spec: Path | None, on_progress: OnProgress) -> Reproduced:
+    """Rebuild from `network`, the ONNX file as its owner published it, and compare meanings with its published `spec`.
 
     Wrapping, settings and keys are made again with the recorded run args; no search.
+    Without `spec` nothing is said about names, labels, pre- and postprocessing: they are not in an ONNX file.
     Raises `Rejected` (``not-reproduced``) naming the first thing that differs.
     """
     manifest, system = package.manifest, package.manifest.proof_system
@@ -51,8 +54,12 @@ def reproduce(package: Package, network: Path, *, on_progress: OnProgress) -> Re
                 "native-missing", f"The circuit was made by ezkl {system.version}; install that one."
             )
         _same("the ONNX file", sha256(files.read(network, limit=1 << 30)), manifest.model.onnx)
+        if spec is not None:
+            _compare_meaning(manifest, parse_spec(files.read(spec, limit=SPEC_LIMIT)))
         if manifest.rewrites:
-            raise UsageError("usage", f"This version does not know the rewrite {manifest.rewrites[0].name}.")
+            raise CouldNotCheck(
+                "rewrite-unknown", f"This version does not know the rewrite {manifest.rewrites[0].name}."
+            )
         stages.inspect(network, manifest, light)
         # Wrapping again gives a graph in which nothing consumes the challenge; another graph has another digest.
         wrapped = home / "wrapped.onnx"
@@ -68,30 +75,27 @@ def reproduce(package: Package, network: Path, *, on_progress: OnProgress) -> Re
         vk, _ = stages.make_keys(circuit, srs, home, heavy)
         _same("the vk", files.digest_of(vk), system.vk)
         on_progress("samples", 0.0)
-        fidelity = _compare(package, network, wrapped, light, heavy)
-    return Reproduced(manifest.digest, fidelity)
+        samples = stages.read_samples(package.path("samples.npz"), manifest, light)
+        fp32 = stages.run_fp32(network, manifest, samples, light)
+        # The very circuit that was rebuilt, not one like it.
+        fidelity = calibrate.measure(
+            str(wrapped), system.run_args.to_json(), circuit.description, manifest, samples, fp32, heavy
+        )
+        if fidelity is None or not calibrate.good(fidelity, manifest.task, fp32):
+            raise Rejected(
+                "not-reproduced", "The rebuilt circuit does not agree with the model on the samples."
+            )
+    return Reproduced(manifest.digest, fidelity, meaning_compared=spec is not None)
 
 
-def _compare(package: Package, network: Path, wrapped: Path, light: Workplace, heavy: Workplace) -> Fidelity:
-    manifest = package.manifest
-    args = manifest.proof_system.run_args
-    candidate = Candidate(
-        scale=args.input_scale,
-        rebase=args.scale_rebase_multiplier,
-        base=args.decomp_base,
-        legs=args.decomp_legs,
-        columns=args.num_inner_cols,
-        logrows=args.logrows,
-    )
-    if candidate.run_args() != args.to_json():
-        # Measuring something near the circuit would confirm a circuit that nobody measured.
-        raise Rejected("not-reproduced", "The run args are not ones that 'verinfer compile' can choose.")
-    samples = stages.read_samples(package.path("samples.npz"), manifest, light)
-    fp32 = stages.run_fp32(network, manifest, samples, light)
-    fidelity = calibrate.measure(str(wrapped), candidate, manifest, samples, fp32, heavy)
-    if fidelity is None or not calibrate.good(fidelity, manifest.task, fp32):
-        raise Rejected("not-reproduced", "The rebuilt circuit does not agree with the model on the samples.")
-    return fidelity
+def _compare_meaning(manifest: Manifest, spec: ModelSpec) -> None:
+    """Raise unless the manifest says of the model what its published spec says."""
+    identity = {"name": spec.name, "version": spec.version, "onnx": spec.onnx}
+    mine = {**spec.to_json(), "model": identity}
+    theirs = manifest.to_json()
+    for name in ("model", "task", "inputs", "outputs", "labels"):
+        if mine.get(name) != theirs.get(name):
+            raise Rejected("not-reproduced", f"The manifest's {name} are not those of the published spec.")
 
 
 def _same(what: str, mine: str, theirs: str) -> None:

@@ -54,11 +54,16 @@ class Srs:
 def cache_folder() -> Path:
     """Where SRS files are kept: ``$XDG_CACHE_HOME/verinfer/srs``, else under the home, else under the temporary folder."""
     home = os.environ.get("XDG_CACHE_HOME") or (
-        f"{os.environ['HOME']}/.cache" if os.environ.get("HOME") else ""
+        f"{os.environ['HOME']}/.cache"
+        if os.environ.get("HOME")
+        else f"{tempfile.gettempdir()}/user-{os.geteuid()}"
     )
-    folder = Path(home or tempfile.gettempdir()) / "verinfer" / "srs"
+    folder = Path(home) / "verinfer" / "srs"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.geteuid():
+            # In a folder that everybody writes to, somebody else may have been there first.
+            raise CouldNotCheck("file-missing", f"{folder} belongs to another user; set XDG_CACHE_HOME.")
     except OSError as error:
         raise CouldNotCheck(
             "file-missing", f"Cannot make {folder}: {error.strerror}; set XDG_CACHE_HOME."

@@ -41,7 +41,8 @@ def run(model: Path, out: Path, *, data: Path) -> None:
     started = time.monotonic()
     package, sample, nonce = data / "package", _copy_sample(model, out), client.make_nonce()
     files.write_atomically(out / "nonce.txt", f"{nonce}\n".encode())
-    files.write_atomically(out / "network.onnx", (model / "network.onnx").read_bytes())
+    for name in ("network.onnx", "spec.json"):
+        files.write_atomically(out / name, (model / name).read_bytes())
 
     _say(1, "Compile the model to a circuit")
     _verinfer("compile", model, "--out", package, "--insecure-srs")
@@ -73,8 +74,9 @@ def run(model: Path, out: Path, *, data: Path) -> None:
 
     seconds = time.monotonic() - started
     click.echo(f"\nDone in {seconds:.0f} s. The files are in {out}; check them yourself:\n")
-    click.echo(f"  verinfer verify {out}/receipt.json --policy {out}/policy.json --nonce {nonce}")
-    click.echo(f"  verinfer verify {out}/tampered.json --policy {out}/policy.json --nonce {nonce}")
+    verinfer = shutil.which("verinfer") or Path(sys.executable).with_name("verinfer")
+    for name in ("receipt.json", "tampered.json"):
+        click.echo(f"  {verinfer} verify {out}/{name} --policy {out}/policy.json --nonce {nonce}")
     click.secho(
         "\nINSECURE SRS: this demo made its own SRS. Whoever makes an SRS can forge proofs; real use takes the ceremony's"
         " ('verinfer srs fetch').",

@@ -48,7 +48,8 @@ _CODES: dict[int, str] = {
     " issuer-mismatch issuer-not-valid-then issuer-revoked issuer-unknown key-malformed manifest-malformed"
     " mode-mismatch model-ambiguous model-mismatch model-not-pinned model-refused model-revoked no-circuit"
     " nonce-mismatch not-fit not-reproduced package-malformed package-repeated policy-expired policy-malformed"
-    " policy-rollback policy-signature-invalid proof-for-wrong-runtime receipt-malformed runtime-not-pinned"
+    " policy-rollback policy-signature-invalid proof-for-wrong-runtime receipt-malformed rewrite-unknown"
+    " runtime-not-pinned"
     " sample-malformed service-refused service-too-slow service-unreachable settings-malformed signature-invalid"
     " spec-malformed srs-malformed statement-malformed statement-subject-mismatch tensors-mismatch too-old usage",
 }

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.verifier import keys
 from verinfer.verifier.errors import CouldNotCheck, VerinferError
-from verinfer.verifier.jail import Limits
+from verinfer.verifier.jail import JailError, Limits, hide_memory
 
 from . import logs
 from .catalogue import Catalogue, open_catalogue
@@ -240,6 +241,8 @@ def main() -> None:
     """Run as ``python -m verinfer.service.supervisor DESCRIPTOR SETTINGS``; the arguments are `supervision`'s."""
     descriptor, settings = int(sys.argv[1]), Settings.model_validate_json(sys.argv[2])
     _die_with_parent()
+    with suppress(JailError):  # Where there is no jail, the children say so.
+        hide_memory()
     logs.configure()
     folder = DataFolder(settings.data)
     # One that was killed may take a moment to die.

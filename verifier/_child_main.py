@@ -49,6 +49,6 @@ def _answer(module: Any, call: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - native code raises what it likes, and the parent must hear of it
         code = getattr(error, "code", "child-refused")
         return {"code": code, "detail": getattr(error, "message", f"{type(error).__name__}: {error}")[:2000]}
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001 - a panic is one, and the parent must hear of it too
         # A Rust panic arrives as a BaseException (pyo3_runtime.PanicException).
         return {"code": "child-panicked", "detail": str(error)[:2000]}

@@ -91,16 +91,8 @@ class Child:
     ) -> Any:
         """Make the one call; raises `ChildFailed`. `on_line` gets the child's log lines, for progress only."""
         deadline = time.monotonic() + self._limits.wall_seconds
-        stdin, stderr = self._process.stdin, self._process.stderr
-        assert stdin is not None
-        assert stderr is not None
         try:
-            try:
-                stdin.write(json.dumps({"function": function, "arguments": arguments}).encode() + b"\n")
-                stdin.close()
-            except BrokenPipeError:
-                pass  # It died already; its answer or its exit status says why.
-            answer, tail = self._listen(stderr.fileno(), deadline, on_line, cancelled)
+            answer, tail = self._talk(_request(function, arguments), deadline, on_line, cancelled, last=True)
             status = self._process.wait(timeout=max(deadline - time.monotonic(), 1))
         except subprocess.TimeoutExpired as error:
             raise ChildFailed("child-out-of-time") from error
@@ -109,41 +101,31 @@ class Child:
         return _judge(answer, status, tail)
 
     def ask(self, function: str, arguments: Mapping[str, Any], *, seconds: float) -> Any:
-        """Make one of many calls of a long-lived worker; after `ChildFailed` that is not ``child-refused`` it is closed.
+        """Make one of many calls of a long-lived worker, to be answered within `seconds`; raises `ChildFailed`.
 
-        The answer must come within `seconds`.
-        A worker's log is dropped; it can only fill up by misbehaving, which ends it here.
+        A worker that refuses lives on; one that fails otherwise is closed.
         """
-        stdin = self._process.stdin
-        assert stdin is not None
-        deadline = time.monotonic() + seconds
-        answer = bytearray()
         try:
-            stdin.write(json.dumps({"function": function, "arguments": arguments}).encode() + b"\n")
-            stdin.flush()
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._answer, selectors.EVENT_READ)
-                while not answer.endswith(b"\n"):
-                    if not selector.select(max(deadline - time.monotonic(), 0)):
-                        raise ChildFailed("child-out-of-time")
-                    chunk = os.read(self._answer, 1 << 16)
-                    answer += chunk
-                    if not chunk or len(answer) > ANSWER_LIMIT:
-                        return _judge(b"", self._process.wait(timeout=1), "")
-        except (BrokenPipeError, subprocess.TimeoutExpired) as error:
+            answer, tail = self._talk(
+                _request(function, arguments), time.monotonic() + seconds, None, None, last=False
+            )
+            status = 0 if answer.endswith(b"\n") else self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired as error:
             self.close()
             raise ChildFailed("child-no-answer") from error
         except BaseException:
             self.close()
             raise
-        return _judge(bytes(answer), 0, "")
+        if not answer.endswith(b"\n"):
+            self.close()
+        return _judge(answer, status, tail)
 
     def close(self) -> None:
         """Kill the child and its group, if they still live, and release everything."""
-        if self._process.poll() is None:
-            with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
+            if self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.wait()
         for stream in (self._process.stdin, self._process.stderr):
             if stream is not None:
                 with suppress(BrokenPipeError):
@@ -152,40 +134,92 @@ class Child:
             os.close(self._answer)
             self._answer = -1
 
-    def _listen(
+    def _talk(
         self,
-        stderr: int,
+        request: bytes,
         deadline: float,
         on_line: Callable[[str], None] | None,
         cancelled: Cancelled | None,
+        *,
+        last: bool,
     ) -> tuple[bytes, str]:
-        answer = bytearray()
-        tail = pending = b""
+        """Write the request, gather the answer and the end of the log; all of it before `deadline`.
+
+        With `last` until the child has closed both, else until the answer's line or the answer itself has ended.
+        """
+        stdin, stderr = self._process.stdin, self._process.stderr
+        assert stdin is not None
+        assert stderr is not None
+        os.set_blocking(stdin.fileno(), False)
+        rest, answer, log = memoryview(request), bytearray(), _Log(on_line)
         with selectors.DefaultSelector() as selector:
+            selector.register(stdin, selectors.EVENT_WRITE)
             selector.register(stderr, selectors.EVENT_READ)
             selector.register(self._answer, selectors.EVENT_READ)
-            while selector.get_map():
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    raise ChildFailed("child-out-of-time")
-                if cancelled is not None and cancelled.is_set():
-                    raise ChildFailed("child-cancelled")
-                for key, _ in selector.select(min(_POLL_SECONDS, remaining)):
-                    chunk = os.read(key.fd, 1 << 16)
-                    if not chunk:
-                        selector.unregister(key.fd)
+            while selector.get_map() and (last or not answer.endswith(b"\n")):
+                for key in _ready(selector, deadline, cancelled):
+                    if key.fileobj is stdin:
+                        rest = rest[_write(stdin.fileno(), rest) :]
+                        if not rest:
+                            selector.unregister(stdin)
+                            if last:
+                                stdin.close()
+                    elif not (chunk := os.read(key.fd, 1 << 16)):
+                        selector.unregister(key.fileobj)
+                        if key.fd == self._answer and not last:
+                            return bytes(answer), log.tail
                     elif key.fd == self._answer:
                         answer += chunk
                         if len(answer) > ANSWER_LIMIT:
                             raise ChildFailed("child-no-answer", "A child's answer is too large.")
                     else:
-                        tail = (tail + chunk)[-_TAIL_BYTES:]
-                        *lines, pending = (pending + chunk).split(b"\n")
-                        pending = pending[-_TAIL_BYTES:]
-                        if on_line is not None:
-                            for line in lines:
-                                on_line(line.decode("utf-8", "replace"))
-        return bytes(answer), tail.decode("utf-8", "replace")
+                        log.add(chunk)
+        return bytes(answer), log.tail
+
+
+class _Log:
+    """A child's standard error: whole lines go to `on_line`, the end is kept to tell how the child died."""
+
+    def __init__(self, on_line: Callable[[str], None] | None) -> None:
+        self._on_line, self._tail, self._pending = on_line, b"", b""
+
+    @property
+    def tail(self) -> str:
+        """The last bytes, as text."""
+        return self._tail.decode("utf-8", "replace")
+
+    def add(self, chunk: bytes) -> None:
+        """Take what the child wrote."""
+        self._tail = (self._tail + chunk)[-_TAIL_BYTES:]
+        *lines, pending = (self._pending + chunk).split(b"\n")
+        self._pending = pending[-_TAIL_BYTES:]
+        if self._on_line is not None:
+            for line in lines:
+                self._on_line(line.decode("utf-8", "replace"))
+
+
+def _ready(
+    selector: selectors.BaseSelector, deadline: float, cancelled: Cancelled | None
+) -> list[selectors.SelectorKey]:
+    """What can be read or written now; raises `ChildFailed` once the time is over or the work is not wanted."""
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise ChildFailed("child-out-of-time")
+    if cancelled is not None and cancelled.is_set():
+        raise ChildFailed("child-cancelled")
+    return [key for key, _ in selector.select(min(_POLL_SECONDS, remaining))]
+
+
+def _request(function: str, arguments: Mapping[str, Any]) -> bytes:
+    return json.dumps({"function": function, "arguments": arguments}).encode() + b"\n"
+
+
+def _write(descriptor: int, data: memoryview) -> int:
+    """How many bytes the pipe took; all of them, as far as anybody is concerned, if nobody reads any more."""
+    try:
+        return os.write(descriptor, data[: 1 << 16])
+    except BrokenPipeError:
+        return len(data)
 
 
 def run(

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from typing import NoReturn
 
 import click
 
 from .errors import CouldNotCheck, Malformed, Rejected, UsageError, VerinferError
+from .jail import JailError, hide_memory
 
 EXIT_CODES: dict[type[VerinferError], int] = {Rejected: 1, UsageError: 2, Malformed: 3, CouldNotCheck: 4}
 INTERRUPTED = 130
@@ -41,7 +43,7 @@ class _Commands(click.Group):
         names = {point.name for point in entry_points(group=COMMAND_GROUP)}
         return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click passes it
         points = entry_points(group=COMMAND_GROUP, name=cmd_name)
         return _load(next(iter(points))) if points else None
 
@@ -53,7 +55,9 @@ def verinfer() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line and exit."""
+    """Run the command line and exit; what it holds in memory (keys, samples) is hidden from native code's processes."""
+    with suppress(JailError):  # Where there is no jail, what needs one says so itself.
+        hide_memory()
     sys.exit(_run(sys.argv[1:]))
 
 

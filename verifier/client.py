@@ -20,6 +20,7 @@ from .errors import CouldNotCheck, Malformed
 from .model_spec import InputSpec
 from .receipt import RECEIPT_LIMIT
 from .statement import Mode
+from .wire import printable
 
 ANSWER_LIMIT = RECEIPT_LIMIT
 _POLL_SECONDS = 0.2
@@ -33,7 +34,8 @@ class ServiceError(CouldNotCheck):
     """The service refused or failed; `service_code` is its problem's stable code (RFC 9457)."""
 
     def __init__(self, status: int, service_code: str, detail: str) -> None:
-        super().__init__("service-refused", f"The service answered {status} {service_code}: {detail}")
+        said = printable(f"{status} {service_code}: {detail}")
+        super().__init__("service-refused", f"The service answered {said}")
         self.status = status
         self.service_code = service_code
 
@@ -121,7 +123,9 @@ def _await(client: httpx.Client, job: str, deadline: float, on_progress: OnProgr
         if time.monotonic() > deadline:
             raise CouldNotCheck("service-too-slow", f"Job {job} goes on; ask again for /v1/jobs/{job}.")
         progress = state.get("progress")
-        on_progress(str(state.get("phase") or status), progress if isinstance(progress, float) else 0.0)
+        on_progress(
+            printable(str(state.get("phase") or status)), progress if isinstance(progress, float) else 0.0
+        )
         time.sleep(_POLL_SECONDS)
 
 

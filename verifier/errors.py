@@ -81,6 +81,7 @@ CODES: dict[str, str] = {
     "jail-unavailable": "This system offers no way to confine native code.",
     "export-differs": "The exported model does not compute what the trained one does.",
     "circuit-inconsistent": "Two runs of one circuit gave different outputs.",
+    "rewrite-unknown": "The circuit was made with a rewrite that this version does not know.",
     "no-circuit": "No circuit of this model meets the target.",
     "exists": "The output is there already.",
     "model-refused": "The ONNX file holds something that verinfer does not prove.",

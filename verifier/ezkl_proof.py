@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from . import files
 from .bundle import Bundle
 from .child import Child, ChildFailed
 from .digest import challenge
-from .errors import CODES, Rejected
+from .errors import CODES, CouldNotCheck, Rejected
 from .evidence import Evidence, EzklProof
 from .instances import build_instances, to_field_hex
 from .jail import GIB, Limits
@@ -38,7 +39,10 @@ class FreshChildren:
 
     def take(self) -> tuple[Child, tempfile.TemporaryDirectory[str]]:
         """A child and its directory; the taker closes both."""
-        directory = tempfile.TemporaryDirectory(prefix="verinfer-verify-", ignore_cleanup_errors=True)
+        try:
+            directory = tempfile.TemporaryDirectory(prefix="verinfer-verify-", ignore_cleanup_errors=True)
+        except OSError as error:
+            raise CouldNotCheck("file-missing", f"There is no place for temporary files: {error}.") from error
         try:
             return Child(
                 "verinfer.verifier._ezkl", limits=VERIFY_LIMITS, directory=Path(directory.name)
@@ -133,5 +137,5 @@ def _proof_file(proof: bytes, instances: list[str]) -> bytes:
 def _write_files(directory: Path, proof: bytes, bundle: Bundle) -> dict[str, str]:
     content = {"proof": proof, "settings": bundle.settings, "vk": bundle.vk, "srs": bundle.srs}
     for name, data in content.items():
-        (directory / name).write_bytes(data)
+        files.write_atomically(directory / name, data, mode=files.PRIVATE)
     return {name: str(directory / name) for name in content}

@@ -1,7 +1,9 @@
 """Confines the calling process before it touches native code or a hostile file.
 
-Takes `Limits`; afterwards the process cannot outlive its parent, exceed memory, CPU time or file size, start programs,
-or open a network socket.
+Takes `Limits`; afterwards the process cannot outlive its parent, exceed memory, CPU time or file size, start programs or
+processes, open a socket, signal or look into another process, or change what it sees of the system.
+What remains: it can read and write the files that its user can. A file that native code must not reach belongs to another
+user; `hide_memory` keeps a parent's own memory out of reach of a user without privileges.
 Sources: prctl(2), setrlimit(2), seccomp(2), linux/filter.h (classic BPF), linux/seccomp.h. Linux on x86-64 and AArch64.
 """
 
@@ -26,27 +28,70 @@ _SECCOMP_MODE_FILTER = 2
 _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
 _JUMP_AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K
+_JUMP_ANY_BIT = 0x45  # BPF_JMP | BPF_JSET | BPF_K
 _RETURN = 0x06  # BPF_RET | BPF_K
 _ALLOW = 0x7FFF0000
 _KILL_PROCESS = 0x80000000
 _EPERM = 0x00050000 | 1
+_ENOSYS = 0x00050000 | 38
 _OFFSET_NUMBER, _OFFSET_ARCH, _OFFSET_ARG0 = 0, 4, 16
-_AF_UNIX = 1
+_CLONE_THREAD = 0x00010000
 _X32_BIT = 0x40000000
 
-
-@dataclass(frozen=True, slots=True)
-class _Calls:
-    arch: int
-    socket: int
-    denied: tuple[int, ...]
+_Instruction = tuple[int, int, int, int]
+"""Code, jump if true, jump if false, operand."""
 
 
-# denied: execve, execveat, ptrace, process_vm_readv, process_vm_writev, io_uring_setup (opens sockets past this filter).
-_CALLS = {
-    "x86_64": _Calls(0xC000003E, 41, (59, 322, 101, 310, 311, 425)),
-    "aarch64": _Calls(0xC00000B7, 198, (221, 281, 117, 270, 271, 425)),
+_ARCHES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+"""By machine: the column of its numbers below, and its AUDIT_ARCH."""
+
+_CLONE, _CLONE3, _PRLIMIT64 = (56, 220), (435, 435), (302, 261)
+_SIGNALS = ((62, 129), (234, 131))  # kill, tgkill
+
+_DENIED: dict[str, tuple[int | None, int | None]] = {
+    # other programs and processes
+    "execve": (59, 221),
+    "execveat": (322, 281),
+    "fork": (57, None),
+    "vfork": (58, None),
+    "setsid": (112, 157),
+    "setpgid": (109, 154),
+    # sockets, and what opens them past this filter
+    "socket": (41, 198),
+    "io_uring_setup": (425, 425),
+    # looking into other processes, and signals that name no process
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "process_madvise": (440, 440),
+    "kcmp": (312, 272),
+    "pidfd_open": (434, 434),
+    "pidfd_getfd": (438, 438),
+    "pidfd_send_signal": (424, 424),
+    "tkill": (200, 130),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    # another view of the system
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "fsconfig": (431, 431),
+    "fsmount": (432, 432),
+    # keys, and parts of the kernel that have often been broken
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
 }
+"""System calls that are refused, with their numbers on x86-64 and AArch64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +129,11 @@ def confine(limits: Limits, *, parent: int) -> None:
     _install_filter(libc)
 
 
+def hide_memory() -> None:
+    """Keep this process's memory and descriptors from other processes of its user; raises `JailError`."""
+    _prctl(ctypes.CDLL(None, use_errno=True), _PR_SET_DUMPABLE, 0)
+
+
 def _limit(kind: int, value: int) -> None:
     _, hard = resource.getrlimit(kind)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -91,10 +141,9 @@ def _limit(kind: int, value: int) -> None:
 
 
 def _install_filter(libc: ctypes.CDLL) -> None:
-    calls = _CALLS.get(platform.machine())
-    if calls is None:
+    if platform.machine() not in _ARCHES:
         raise JailError(f"no system call filter for {platform.machine()}")
-    program = _program(calls)
+    program = _program(*_ARCHES[platform.machine()], os.getpid())
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog { unsigned short len; struct sock_filter *filter; }
@@ -102,23 +151,40 @@ def _install_filter(libc: ctypes.CDLL) -> None:
     _prctl(libc, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(header))
 
 
-def _program(calls: _Calls) -> list[tuple[int, int, int, int]]:
-    """(code, jump if true, jump if false, operand): another ABI kills, denied calls get EPERM, sockets only AF_UNIX."""
-    deny = [(_JUMP_EQUAL, 0, 1, number) for number in calls.denied]
+def _program(column: int, arch: int, pid: int) -> list[_Instruction]:
+    """Another ABI kills; denied calls get EPERM; clone makes threads only, and signals and limits reach this process only."""
+    denied = [numbers[column] for numbers in _DENIED.values()]
     return [
         (_LOAD, 0, 0, _OFFSET_ARCH),
-        (_JUMP_EQUAL, 1, 0, calls.arch),
+        (_JUMP_EQUAL, 1, 0, arch),
         (_RETURN, 0, 0, _KILL_PROCESS),
         (_LOAD, 0, 0, _OFFSET_NUMBER),
         (_JUMP_AT_LEAST, 0, 1, _X32_BIT),
         (_RETURN, 0, 0, _KILL_PROCESS),
-        *(step for jump in deny for step in (jump, (_RETURN, 0, 0, _EPERM))),
-        (_JUMP_EQUAL, 0, 3, calls.socket),
-        (_LOAD, 0, 0, _OFFSET_ARG0),
-        (_JUMP_EQUAL, 1, 0, _AF_UNIX),
-        (_RETURN, 0, 0, _EPERM),
+        *(
+            step
+            for call in denied
+            if call is not None
+            for step in ((_JUMP_EQUAL, 0, 1, call), (_RETURN, 0, 0, _EPERM))
+        ),
+        # clone3 hides its flags behind a pointer; without it libraries use clone.
+        (_JUMP_EQUAL, 0, 1, _CLONE3[column]),
+        (_RETURN, 0, 0, _ENOSYS),
+        *_only_if(_CLONE[column], (_JUMP_ANY_BIT, _CLONE_THREAD)),
+        *(step for call in _SIGNALS for step in _only_if(call[column], (_JUMP_EQUAL, pid))),
+        *_only_if(_PRLIMIT64[column], (_JUMP_EQUAL, 0), (_JUMP_EQUAL, pid)),
         (_RETURN, 0, 0, _ALLOW),
     ]
+
+
+def _only_if(call: int, *tests: tuple[int, int]) -> list[_Instruction]:
+    """Allow `call` if its first argument passes one of `tests` (jump code, operand), else EPERM; leave others be."""
+    steps: list[_Instruction] = [(_LOAD, 0, 0, _OFFSET_ARG0)]
+    for index, (code, operand) in enumerate(tests):
+        last = index == len(tests) - 1
+        steps.append((code, len(tests) - 1 - index, 1 if last else 0, operand))
+    steps += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _EPERM)]
+    return [(_JUMP_EQUAL, 0, len(steps), call), *steps]
 
 
 def _prctl(libc: ctypes.CDLL, option: int, argument: int, pointer: int = 0) -> None:

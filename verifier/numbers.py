@@ -34,7 +34,7 @@ def quantise(value: float, scale: int, *, bound: int, field: str) -> int:
     Raises `UsageError` (``value-not-finite``, ``value-out-of-range``).
     """
     try:
-        scaled = math.ldexp(_finite(value, field), scale)
+        scaled = math.ldexp(finite(value, field=field), scale)
     except OverflowError:
         scaled = math.copysign(bound, value)
     whole = math.floor(abs(scaled))
@@ -72,7 +72,8 @@ def decode(text: str, dtype: Dtype) -> tuple[float | int, ...]:
     return struct.unpack(f"<{len(data) // size}{_FORMATS[dtype]}", data)
 
 
-def _finite(value: float, field: str) -> float:
+def finite(value: float, *, field: str) -> float:
+    """`value` as binary64; raises `UsageError` (``value-not-finite``) for NaN, infinities and what is too large."""
     try:
         number = float(value)
     except OverflowError:
@@ -86,7 +87,7 @@ def _finite(value: float, field: str) -> float:
 
 def _as_integer(value: float, field: str) -> int:
     if isinstance(value, float):
-        if not _finite(value, field).is_integer():
+        if not finite(value, field=field).is_integer():
             raise UsageError("value-not-integer", f"{field}: {value!r} is not an integer.", field=field)
         value = int(value)
     if not -(2**53) < value < 2**53:
@@ -95,7 +96,7 @@ def _as_integer(value: float, field: str) -> int:
 
 
 def _as_float32(value: float, field: str) -> float:
-    number = _finite(value, field)
+    number = finite(value, field=field)
     try:
         rounded: float = struct.unpack("<f", struct.pack("<f", number))[0]
     except OverflowError as error:

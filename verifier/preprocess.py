@@ -26,6 +26,7 @@ def to_input(spec: InputSpec, raw: Sequence[float | int]) -> list[float] | list[
         )
     values: Sequence[float | int] = raw
     for step in spec.preprocessing:
+        values = [numbers.finite(value, field=spec.name) for value in values]
         subtract, divide = _spread(step.subtract, count), _spread(step.divide, count)
         values = [(value - a) / b for value, a, b in zip(values, subtract, divide, strict=True)]
     return numbers.as_dtype(values, spec.dtype, field=spec.name)

@@ -40,19 +40,26 @@ def check_settings(data: bytes, manifest: Manifest) -> None:
     if canonical_settings(data) != data:
         raise Malformed("settings-malformed", "The settings are not in canonical form.")
     value = _parse(data)
-    system = manifest.proof_system
-    expected = {
-        **_expected_run_args(system),
-        "version": system.version,
-        "model_instance_shapes": [list(tensor.shape) for tensor in manifest.layout],
-        "model_input_scales": [tensor.scale for tensor in manifest.layout if tensor.role != "output"],
-        "model_output_scales": [tensor.scale for tensor in manifest.layout if tensor.role == "output"],
-        # No Poseidon, no polynomial commitments: every instance is a public value.
-        "module_sizes": {"polycommit": [], "poseidon": [0, [0]]},
-    }
-    actual = {**value, **value.get("run_args", {})}
+    _compare(value.get("run_args"), _expected_run_args(manifest.proof_system))
+    _compare(
+        value,
+        {
+            "version": manifest.proof_system.version,
+            "model_instance_shapes": [list(tensor.shape) for tensor in manifest.layout],
+            "model_input_scales": [tensor.scale for tensor in manifest.layout if tensor.role != "output"],
+            "model_output_scales": [tensor.scale for tensor in manifest.layout if tensor.role == "output"],
+            # No Poseidon, no polynomial commitments: every instance is a public value.
+            "module_sizes": {"polycommit": [], "poseidon": [0, [0]]},
+        },
+    )
+
+
+def _compare(actual: Any, expected: dict[str, Any]) -> None:
+    """Raise unless the object `actual` has these values, by their canonical bytes: to Python, True equals 1."""
+    if not isinstance(actual, dict):
+        raise Malformed("settings-malformed", "run_args is not an object.", field="run_args")
     for name, wanted in expected.items():
-        if actual.get(name) != wanted:
+        if strict_json.canonical(actual.get(name)) != strict_json.canonical(wanted):
             raise Malformed(
                 "settings-malformed", f"The settings' {name} differs from the manifest's.", field=name
             )
@@ -83,6 +90,4 @@ def _parse(data: bytes) -> dict[str, Any]:
         raise Malformed("settings-malformed", "These are not EZKL settings.")
     if not all(isinstance(value.get(name), int) and not isinstance(value[name], bool) for name in _SIZES):
         raise Malformed("settings-malformed", "The settings have no sizes.")
-    if not isinstance(value.get("run_args", {}), dict):
-        raise Malformed("settings-malformed", "run_args is not an object.", field="run_args")
     return value

@@ -44,7 +44,7 @@ CLAIMS: dict[Claim, str] = {
     Claim.COMPUTED_BY_CIRCUIT: "a proof shows that the pinned circuit gave exactly this output for exactly this input",
     Claim.COMPUTED_BY_MODEL: "the circuit was rebuilt from the pinned ONNX file, so it is that model, quantised",
     Claim.FRESH_FOR_NONCE: "the answer was made for your nonce and no other",
-    Claim.SIGNED_BY_ISSUER: "a service key that you pinned signed it, while that key was valid",
+    Claim.SIGNED_BY_ISSUER: "a service key that you pinned signed it, dated within the key's validity",
     Claim.INPUT_IS_YOURS: "the input is the sample that you gave, quantised",
 }
 

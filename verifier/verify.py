@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import isfinite
 
 from . import dsse, numbers, preprocess
 from .bundle import Bundle, Bundles, open_bundle
@@ -190,6 +191,10 @@ def _check_tensors(actual: Sequence[TensorValue], pinned: Sequence[Tensor], boun
                 raise Rejected(
                     "tensors-mismatch", f"{mine.name}: another {what} than in the manifest.", field=mine.name
                 )
+        if isinstance(theirs.value, str) and not all(
+            map(isfinite, numbers.decode(theirs.value, theirs.dtype))
+        ):
+            raise Rejected("tensors-mismatch", f"{mine.name}: NaN or infinity is no answer.", field=mine.name)
         if bound is not None and any(abs(value) >= bound for value in _integers(theirs)):
             raise Rejected(
                 "tensors-mismatch", f"{mine.name}: a value is beyond the circuit's range.", field=mine.name

@@ -40,8 +40,13 @@ Positive = Annotated[int, Strict(), Field(ge=1, le=SAFE_INTEGER)]
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
 
 
+def printable(text: str) -> str:
+    """`text` from somebody else, safe to print: line breaks, terminal escapes and bidirectional marks become ``?``."""
+    return "".join(character if character.isprintable() else "?" for character in text[:1000])
+
+
 def _printable(text: str) -> str:
-    # Line breaks, terminal escapes and bidirectional marks could write false lines into a verdict.
+    # They could write false lines into a verdict.
     if not text.isprintable():
         raise ValueError("text holds control or formatting characters")
     return text
@@ -113,7 +118,7 @@ def validate(kind: type[M], value: Any, *, code: str) -> M:
         return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        path = ".".join(str(part) for part in first["loc"]) or "document"
+        path = printable(".".join(str(part) for part in first["loc"])) or "document"
         raise Malformed(code, f"{path}: {first['msg']}.", field=path) from error
 
 
@@ -124,4 +129,4 @@ def parse_time(text: str) -> datetime:
 
 def format_time(instant: datetime) -> str:
     """`instant` as RFC 3339 in UTC, whole seconds."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return instant.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"

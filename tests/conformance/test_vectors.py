@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,12 @@ from typing import Any
 import pytest
 
 from verinfer.verifier import verify as steps
-from verinfer.verifier.bundle import Bundle, BundleFolder
+from verinfer.verifier.bundle import BundleFolder
 from verinfer.verifier.cli import EXIT_CODES
 from verinfer.verifier.errors import VerinferError
-from verinfer.verifier.evidence import EZKL_KIND, Evidence
-from verinfer.verifier.ezkl_proof import EzklCheck, WaitingChildren
+from verinfer.verifier.evidence import EZKL_KIND
 from verinfer.verifier.policy import parse_policy
 from verinfer.verifier.proof_systems import ProofSystem
-from verinfer.verifier.statement import Statement
 from verinfer.verifier.verdict import Verified
 from verinfer.verifier.verify import Expect, verify
 from verinfer.verifier.wire import parse_time
@@ -83,21 +80,6 @@ def _verify(case: Case, checks: ProofSystem) -> Verified:
     )
 
 
-@pytest.fixture(scope="module")
-def ezkl() -> Iterator[ProofSystem]:
-    """The real check, with a child in waiting to save time."""
-    children = WaitingChildren()
-    yield EzklCheck(children)
-    children.close()
-
-
-class _AcceptsAll:
-    """A broken proof system, to show what its check is good for."""
-
-    def check(self, statement: Statement, bundle: Bundle, evidence: Evidence) -> None:
-        """Accept."""
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_the_library_gives_the_expected_verdict(name: str, ezkl: ProofSystem) -> None:
     """An acceptance has exactly the claims; a refusal has exactly the code."""
@@ -111,7 +93,9 @@ def test_the_library_gives_the_expected_verdict(name: str, ezkl: ProofSystem) ->
 
 
 @pytest.mark.parametrize("name", [name for name in REFUSALS if _case(name).expected["step"] in REMOVABLE])
-def test_only_this_step_finds_it(name: str, ezkl: ProofSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_this_step_finds_it(
+    name: str, ezkl: ProofSystem, accepts_all: ProofSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without its step the vector is accepted, or refused only because its proof is of other bytes (step 8)."""
     case = _case(name)
     step = case.expected["step"]
@@ -123,15 +107,15 @@ def test_only_this_step_finds_it(name: str, ezkl: ProofSystem, monkeypatch: pyte
         # A re-signed statement has another digest, so its honest proof cannot fit: take that check out too.
         if error.code != "proof-invalid":
             raise
-        _verify(case, _AcceptsAll())
+        _verify(case, accepts_all)
 
 
 @pytest.mark.parametrize(
     "name", [name for name in REFUSALS if _case(name).expected["code"] == "proof-invalid"]
 )
-def test_only_the_proof_finds_it(name: str) -> None:
+def test_only_the_proof_finds_it(name: str, accepts_all: ProofSystem) -> None:
     """Everything but the proof is in order: with a check that accepts all, these pass."""
-    assert _verify(_case(name), _AcceptsAll()).claims
+    assert _verify(_case(name), accepts_all).claims
 
 
 # The model's version is compared on its own, and a doubled output has nowhere to go without the comparison.
@@ -139,11 +123,13 @@ TENSORS = sorted({name for name in REFUSALS if name.startswith("tensors-")} - {"
 
 
 @pytest.mark.parametrize("name", TENSORS)
-def test_only_the_comparison_with_the_manifest_finds_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_comparison_with_the_manifest_finds_it(
+    name: str, accepts_all: ProofSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the comparison of tensors with the manifest these lies pass."""
     case = _case(name)
     monkeypatch.setattr(steps, "_check_tensors", lambda *_: None)
-    assert _verify(case, _AcceptsAll()).claims
+    assert _verify(case, accepts_all).claims
 
 
 def test_every_step_has_its_refusals() -> None:

@@ -19,7 +19,6 @@ import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -39,6 +38,7 @@ from .world import (
     Json,
     Prover,
     World,
+    both,
     build,
     envelope,
     flip,
@@ -47,6 +47,8 @@ from .world import (
     predicate_of,
     quantised,
     raw_sample,
+    remover,
+    setter,
     statement_bytes,
 )
 
@@ -124,34 +126,6 @@ class Cases:
             folder.mkdir(parents=True)
             for file, data in content.items():
                 (folder / file).write_bytes(data)
-
-
-def setter(*path: str | int, value: Any) -> Callable[[Json], None]:
-    def change(document: Json) -> None:
-        target: Any = document
-        for part in path[:-1]:
-            target = target[part]
-        target[path[-1]] = value
-
-    return change
-
-
-def remover(*path: str | int) -> Callable[[Json], None]:
-    def change(document: Json) -> None:
-        target: Any = document
-        for part in path[:-1]:
-            target = target[part]
-        del target[path[-1]]
-
-    return change
-
-
-def both(*changes: Callable[[Json], None]) -> Callable[[Json], None]:
-    def change(document: Json) -> None:
-        for each in changes:
-            each(document)
-
-    return change
 
 
 def acceptances(cases: Cases, world: World, honest: Json, cancer: Json) -> None:
@@ -437,6 +411,32 @@ def step_5(cases: Cases, world: World, cancer: Json) -> None:
         refuse(f"tensors-{name}", 5, "tensors-mismatch", cases.changed(change))
 
 
+def step_5_fp32(cases: Cases) -> None:
+    """Pins and tensors of answers that no circuit made."""
+    refuse, bmi = cases.refuse, cases.world.bmi
+    for name, value in {"nan": float("nan"), "infinity": float("inf")}.items():
+        endless = fp32(cases)
+        predicate = json.loads(base64.b64decode(endless["envelope"]["payload"]))["predicate"]
+        predicate["output"][0]["value"] = numbers.encode([0.5, value], "FP32")
+        endless = cases.signed(statement_bytes(predicate), evidence={})
+        signed = cases.policy(setter("require", value=["signature"]))
+        refuse(f"fp32-{name}", 5, "tensors-mismatch", endless, expect={"mode": "none"}, policy=signed)
+    no_circuit = cases.policy(
+        both(
+            setter("require", value=["signature"]),
+            setter("revoked", "circuits", value=[bmi.digest]),
+        )
+    )
+    refuse(
+        "fp32-no-circuit-left",
+        5,
+        "circuit-not-pinned",
+        fp32(cases),
+        expect={"mode": "none"},
+        policy=no_circuit,
+    )
+
+
 def steps_6_to_10(cases: Cases, world: World, prover: Prover, predicate: Json, honest: Json) -> None:
     """Sample, proof, quotes, requirements."""
     refuse, bmi = cases.refuse, world.bmi
@@ -582,6 +582,7 @@ def main() -> None:
         step_1(cases, predicate, honest)
         steps_2_to_4(cases, world)
         step_5(cases, world, cancer_receipt)
+        step_5_fp32(cases)
         steps_6_to_10(cases, world, prover, predicate, honest)
     print(f"{len(list((HERE / 'cases').iterdir()))} cases")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from verinfer.verifier.wire import format_time
 
 HERE = Path(__file__).parent
 ZOO = HERE.parents[1] / "models" / "zoo"
-NOW = datetime.now(UTC).replace(microsecond=0)
+NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3)
 NONCE = "5eed" * 16
 ONNXRUNTIME = "onnxruntime 1.32.0"
 
@@ -175,3 +176,31 @@ def build(name: str, out: Path, *, scale: int | None = None) -> Package:
         return compile_model(
             ZOO / name, out, srs=None, insecure_srs=True, on_progress=lambda _phase, _share: None
         )
+
+
+def setter(*path: str | int, value: Any) -> Callable[[Json], None]:
+    def change(document: Json) -> None:
+        target: Any = document
+        for part in path[:-1]:
+            target = target[part]
+        target[path[-1]] = value
+
+    return change
+
+
+def remover(*path: str | int) -> Callable[[Json], None]:
+    def change(document: Json) -> None:
+        target: Any = document
+        for part in path[:-1]:
+            target = target[part]
+        del target[path[-1]]
+
+    return change
+
+
+def both(*changes: Callable[[Json], None]) -> Callable[[Json], None]:
+    def change(document: Json) -> None:
+        for each in changes:
+            each(document)
+
+    return change

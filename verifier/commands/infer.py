@@ -15,13 +15,16 @@ import httpx
 from .. import client as service
 from .. import files, keys, report
 from ..bundle import FILE_LIMITS, BundleFolder, open_bundle
-from ..digest import is_hex32
-from ..errors import CouldNotCheck, UsageError
-from ..policy import POLICY_LIMIT, Policy, TrustedPolicy, parse_policy
+from ..digest import is_hex32, sha256
+from ..errors import CouldNotCheck, Rejected, UsageError
+from ..policy import POLICY_LIMIT, TrustedPolicy, parse_policy
 from ..samples import read_sample
 from ..statement import Mode
 from ..verify import Expect, verify
 from .verify import BUNDLES, Existing, choose_model
+
+FIRST_USE = "policy-from-operator.json"
+"""Where a policy taken on first use is kept."""
 
 
 @click.command("infer")
@@ -41,6 +44,9 @@ from .verify import BUNDLES, Existing, choose_model
 @click.option("--model", help="Which model; needed if the policy pins several, or with --trust-on-first-use.")
 @click.option("--mode", type=click.Choice(["none", "zk"]), default="zk", show_default=True)
 @click.option("--audience", help="Who the answer is for.")
+@click.option(
+    "--min-serial", type=click.IntRange(min=1), default=1, show_default=True, help="Least policy serial."
+)
 @click.option("--nonce", help="64 hex digits; made at random if absent.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("receipt.json"), show_default=True
@@ -57,6 +63,7 @@ def command(
     model: str | None,
     mode: Mode,
     audience: str | None,
+    min_serial: int,
     nonce: str | None,
     out: Path,
     timeout: float,
@@ -100,7 +107,9 @@ def command(
                 on_progress=on_progress,
             )
     files.write_atomically(out, answer.receipt)
-    expect = Expect(model=pin.onnx, nonce=answer.nonce, audience=audience, mode=mode, sample=raw)
+    expect = Expect(
+        model=pin.onnx, nonce=answer.nonce, audience=audience, mode=mode, sample=raw, min_serial=min_serial
+    )
     verified = verify(answer.receipt, policy=trusted, now=datetime.now(UTC), expect=expect, bundles=folder)
     if as_json:
         click.echo(json.dumps({**report.as_json(verified), "receipt": str(out)}))
@@ -109,28 +118,26 @@ def command(
 
 
 def _first_use(http: httpx.Client, model: str | None, home: Path) -> tuple[TrustedPolicy, BundleFolder]:
-    """Take policy and bundle from the operator, and keep them beside the receipt, so that the next use can pin them."""
+    """Take policy and bundle from the operator, and keep them beside the receipt under a name that says whose they are."""
     if model is None:
         raise UsageError("usage", "--trust-on-first-use needs --model.")
-    if (home / "policy.json").exists():
+    path = home / FIRST_USE
+    if path.exists():
         raise UsageError(
-            "exists",
-            f"{home / 'policy.json'} exists: use it with --policy; the operator may not replace your pins.",
+            "exists", f"{path} exists: first use was earlier. Pin it with --policy {path}, or remove it."
         )
     data = service.fetch_policy(http, model)
-    policy = parse_policy(data).policy
-    files.write_atomically(home / "policy.json", data)
-    _fetch_bundles(http, policy, model, home / BUNDLES)
-    return TrustedPolicy(policy, "operator"), BundleFolder(home / BUNDLES)
-
-
-def _fetch_bundles(http: httpx.Client, policy: Policy, model: str, folder: Path) -> None:
+    pins = choose_model(parse_policy(data).policy, model)
     content = service.fetch_bundle(http, model, tuple(FILE_LIMITS))
-    for pin in choose_model(policy, model).circuits:
-        home = folder / pin.digest
-        home.mkdir(parents=True, exist_ok=True)
-        for name, data in content.items():
-            files.write_atomically(home / name, data)
+    circuit = open_bundle(content, sha256(content["manifest.json"])).circuit
+    if pins.circuit(circuit) is None:
+        raise Rejected("circuit-not-pinned", "The service's bundle is not of a circuit in its own policy.")
+    folder = home / BUNDLES / circuit
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, file in content.items():
+        files.write_atomically(folder / name, file)
+    files.write_atomically(path, data)
+    return TrustedPolicy(parse_policy(data).policy, "operator"), BundleFolder(home / BUNDLES)
 
 
 @contextmanager
@@ -147,7 +154,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
                 "native-missing", "The progress bar needs rich: pip install 'verinfer[client]'."
             ) from error
         columns = (
-            TextColumn("{task.description:<12}"),
+            TextColumn("{task.description:<12}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),

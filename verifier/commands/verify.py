@@ -75,10 +75,14 @@ def command(
         files.read(policy_path, limit=POLICY_LIMIT), owner=keys.read_public(owner) if owner else None
     )
     folder = BundleFolder(bundles or policy_path.parent / BUNDLES)
+    now = datetime.now(UTC)
+    judged = _instant(at) if at else now
+    if judged > now:
+        raise UsageError("usage", "--at takes a past time.")
     verified = verify(
         files.read(receipt, limit=RECEIPT_LIMIT),
         policy=trusted,
-        now=_instant(at) if at else datetime.now(UTC),
+        now=judged,
         expect=Expect(
             model=model,
             nonce=nonce,

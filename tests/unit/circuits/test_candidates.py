@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from verinfer.circuits.candidates import (
-    Candidate,
     count_blocks,
     count_rows,
     estimate_seconds,
@@ -78,15 +77,7 @@ def test_some_counts_are_too_close_to_the_edge() -> None:
 
 def test_the_chosen_settings_are_steady(quick_package: Package, place: Workplace) -> None:
     """What was published is what a rebuild gets, a few rows more or less."""
-    args = quick_package.manifest.proof_system.run_args
-    candidate = Candidate(
-        scale=args.input_scale,
-        rebase=args.scale_rebase_multiplier,
-        base=args.decomp_base,
-        legs=args.decomp_legs,
-        columns=args.num_inner_cols,
-        logrows=args.logrows,
-    )
-    (settings,) = count_rows(str(quick_package.path("wrapped.onnx")), [candidate], place)
+    run_args = quick_package.manifest.proof_system.run_args.to_json()
+    (settings,) = count_rows(str(quick_package.path("wrapped.onnx")), [run_args], place)
     assert settings is not None
     assert is_steady(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ from verinfer.verifier import files
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError
 from verinfer.verifier.jail import GIB, Limits
+
+Change = Callable[[dict[str, Any]], None]
 
 ZOO = Path(__file__).parents[3] / "models" / "zoo"
 
@@ -76,7 +79,7 @@ def test_the_same_model_gives_the_same_keys(bmi_package: Package, tmp_path: Path
 
 def test_a_rebuild_confirms_the_package(bmi_package: Package) -> None:
     """`reproduce` gives the circuit's digest, and measures the rebuilt circuit on the samples."""
-    result = reproduce(bmi_package, ZOO / "bmi" / "network.onnx", on_progress=_quiet)
+    result = reproduce(bmi_package, ZOO / "bmi" / "network.onnx", spec=None, on_progress=_quiet)
     assert result.circuit == bmi_package.digest
     assert result.fidelity.samples > 100
 
@@ -90,8 +93,39 @@ def test_compiling_again_gives_the_same_identity(quick: Path, quick_package: Pac
 def test_another_onnx_file_is_not_reproduced(bmi_package: Package) -> None:
     """A rebuild from another model is refused."""
     with pytest.raises(Rejected) as caught:
-        reproduce(bmi_package, ZOO / "digits" / "network.onnx", on_progress=_quiet)
+        reproduce(bmi_package, ZOO / "digits" / "network.onnx", spec=None, on_progress=_quiet)
     assert caught.value.code == "not-reproduced"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda spec: spec.update(version="99"), "model"),
+        (lambda spec: spec["outputs"][0].update(fields=["weight_kg", "height_cm"]), "outputs"),
+        (lambda spec: spec["outputs"][0]["postprocessing"][0].update(multiply=["-5", "15"]), "outputs"),
+        (lambda spec: spec["inputs"][0]["preprocessing"][0].update(divide=["5"]), "inputs"),
+    ],
+    ids=["version", "fields", "postprocessing", "preprocessing"],
+)
+def test_a_manifest_that_means_something_else_is_not_reproduced(
+    bmi_package: Package, tmp_path: Path, change: Change, what: str
+) -> None:
+    """The numbers are the model's, but their names or units are not those of the published spec."""
+    spec = json.loads((ZOO / "bmi" / "spec.json").read_text())
+    change(spec)
+    published = tmp_path / "spec.json"
+    published.write_text(json.dumps(spec))
+    with pytest.raises(Rejected) as caught:
+        reproduce(bmi_package, ZOO / "bmi" / "network.onnx", spec=published, on_progress=_quiet)
+    assert caught.value.code == "not-reproduced"
+    assert what in caught.value.message
+
+
+def test_the_published_spec_is_confirmed(bmi_package: Package) -> None:
+    """With the true spec the result says that meanings were compared, without one that they were not."""
+    network, spec = ZOO / "bmi" / "network.onnx", ZOO / "bmi" / "spec.json"
+    assert reproduce(bmi_package, network, spec=spec, on_progress=_quiet).meaning_compared
+    assert not reproduce(bmi_package, network, spec=None, on_progress=_quiet).meaning_compared
 
 
 def test_run_args_that_nobody_measured_are_not_reproduced(
@@ -113,9 +147,9 @@ def test_run_args_that_nobody_measured_are_not_reproduced(
     package = compile_model(quick, tmp_path / "bad", srs=None, insecure_srs=True, on_progress=_quiet)
     monkeypatch.undo()
     with pytest.raises(Rejected) as caught:
-        reproduce(package, ZOO / "bmi" / "network.onnx", on_progress=_quiet)
+        reproduce(package, ZOO / "bmi" / "network.onnx", spec=None, on_progress=_quiet)
     assert caught.value.code == "not-reproduced"
-    assert "run args" in caught.value.message
+    assert "does not agree" in caught.value.message
 
 
 def test_a_circuit_that_consumes_the_challenge_is_not_reproduced(
@@ -148,7 +182,7 @@ def test_a_circuit_that_consumes_the_challenge_is_not_reproduced(
         patched.setattr(Workplace, "onnx", consuming)
         package = compile_model(quick, tmp_path / "bad", srs=None, insecure_srs=True, on_progress=_quiet)
     with pytest.raises(Rejected) as caught:
-        reproduce(package, ZOO / "bmi" / "network.onnx", on_progress=_quiet)
+        reproduce(package, ZOO / "bmi" / "network.onnx", spec=None, on_progress=_quiet)
     assert caught.value.code == "not-reproduced"
     assert "wrapped" in caught.value.message
 
@@ -243,9 +277,6 @@ def test_a_prover_without_memory_fails_with_a_code(bmi_package: Package, tmp_pat
     assert caught.value.code in ("child-out-of-memory", "child-panicked", "child-aborted", "child-no-answer")
 
 
-Change = Callable[[dict[str, Any]], None]
-
-
 @pytest.mark.parametrize(
     ("spec", "code"),
     [
@@ -258,8 +289,6 @@ Change = Callable[[dict[str, Any]], None]
 )
 def test_a_spec_that_does_not_fit_is_refused(tmp_path: Path, spec: Change, code: str) -> None:
     """Names, shapes and digests must be the ONNX file's, and unknown fields are malformed."""
-    import json
-
     folder = tmp_path / "model"
     shutil.copytree(ZOO / "bmi", folder)
     described = json.loads((folder / "spec.json").read_text())

@@ -32,6 +32,6 @@ def make_order() -> Callable[..., Order]:
             "audience": None,
             "inputs": {"habits": (1, -2, 3)},
         }
-        return Order(**{**fields, **changes})  # type: ignore[arg-type]
+        return Order(**{**fields, **changes})  # type: ignore[arg-type]  # each value fits its own field
 
     return make

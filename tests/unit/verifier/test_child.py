@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,14 @@ import pytest
 
 from verinfer.verifier.child import Child, ChildFailed, run
 from verinfer.verifier.jail import GIB, Limits
+
+# For calls that Python does not wrap.
+_REFUSED = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.{call} == -1 and ctypes.get_errno() == 1:
+    raise PermissionError
+"""
 
 LIMITS = Limits(memory_bytes=2 * GIB, cpu_seconds=5, file_bytes=1 << 20, wall_seconds=10)
 
@@ -89,21 +97,66 @@ def test_cancelling_ends_the_child_at_once(tmp_path: Path) -> None:
         "import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM)",
         "import socket; socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)",
         "import socket; socket.socket(16, socket.SOCK_RAW)",
+        "import socket; socket.socket(socket.AF_UNIX)",
+        "import os; os.fork()",
+        "import os; os.setsid()",
+        "import os, signal; os.kill(os.getppid(), 0)",
+        "import os, signal; os.kill(-1, 0)",
+        "import os; os.pidfd_open(os.getppid())",
+        "import os, resource; resource.prlimit(os.getppid(), resource.RLIMIT_CPU)",
+        _REFUSED.format(call="unshare(0x10000000)"),
+        _REFUSED.format(call="ptrace(16, os.getppid(), 0, 0)"),
         "import os; os.execv('/bin/true', ['true'])",
         "import subprocess; subprocess.run(['/bin/true'], check=True)",
     ],
 )
-def test_no_network_and_no_programs(tmp_path: Path, statement: str) -> None:
-    """Sockets other than local ones, and starting a program, are refused by the kernel."""
+def test_there_is_no_way_out(tmp_path: Path, statement: str) -> None:
+    """Sockets, programs, processes, sessions, signals to others, and looking into the parent are refused by the kernel."""
     with pytest.raises(ChildFailed) as caught:
         _code(tmp_path, statement)
     assert caught.value.code == "child-refused"
     assert "PermissionError" in caught.value.detail
 
 
-def test_local_sockets_work(tmp_path: Path) -> None:
-    """Native runtimes wake themselves over a local socket pair; that stays possible."""
+def test_threads_and_socket_pairs_work(tmp_path: Path) -> None:
+    """Native runtimes compute in threads and wake themselves over a pair of sockets; that stays possible."""
     assert _code(tmp_path, "import socket; socket.socketpair()") >= 0
+    assert _code(tmp_path, "import threading; t = threading.Thread(target=int); t.start(); t.join()") >= 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[1]",
+        "nonsense",
+        "{}",
+        '{"code": []}',
+        '{"code": "no-such-code"}',
+        '{"code": "usage", "detail": 3}',
+        '{"ok": 1}x',
+    ],
+)
+def test_a_malformed_answer_is_a_failure(tmp_path: Path, answer: str) -> None:
+    """A child that is no longer itself can write what it likes to its answer; nothing of it is taken for success."""
+    descriptor = "[int(n) for n in os.listdir('/proc/self/fd') if int(n) > 2 and 'pipe' in os.readlink(f'/proc/self/fd/{n}')][0]"
+    code = f"import os; os.write({descriptor}, {(answer + chr(10)).encode()!r}); os._exit(0)"
+    assert _failure(tmp_path, code) in ("child-no-answer", "child-refused", "usage")
+
+
+def test_a_child_that_does_not_read_meets_the_time_limit(tmp_path: Path) -> None:
+    """Handing over a large request is inside the limit, too."""
+    child = Child("timeit", limits=replace(LIMITS, wall_seconds=1.0), directory=tmp_path)
+    os.kill(child.pid, signal.SIGSTOP)
+    started = time.monotonic()
+    with pytest.raises(ChildFailed) as caught:
+        child.call("timeit", {"stmt": "pass" + " " * (4 << 20)})
+    assert caught.value.code == "child-out-of-time"
+    worker = Child("timeit", limits=LIMITS, directory=tmp_path)
+    os.kill(worker.pid, signal.SIGSTOP)
+    with pytest.raises(ChildFailed) as caught:
+        worker.ask("timeit", {"stmt": "pass" + " " * (4 << 20)}, seconds=1.0)
+    assert caught.value.code == "child-out-of-time"
+    assert time.monotonic() - started < 5
 
 
 def test_the_callers_environment_stays_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +170,10 @@ def test_the_callers_environment_stays_outside(tmp_path: Path, monkeypatch: pyte
 def test_log_lines_arrive_while_the_child_works(tmp_path: Path) -> None:
     """Progress needs each line when it is written, not at the end."""
     seen: list[tuple[float, str]] = []
-    on_line: Callable[[str], None] = lambda line: seen.append((time.monotonic(), line))  # noqa: E731
+
+    def on_line(line: str) -> None:
+        seen.append((time.monotonic(), line))
+
     _code(
         tmp_path,
         "import sys, time\nfor i in range(3):\n print(i, file=sys.stderr, flush=True); time.sleep(.2)",

@@ -1,0 +1,164 @@
+"""The commands of a client and an owner, against a real server: `policy`, `infer`, and first use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verinfer.circuits.package import Package
+
+from .conftest import Server
+
+SAMPLE = Path(__file__).parents[2] / "models" / "zoo" / "bmi" / "sample.json"
+
+
+def _verinfer(home: Path, *arguments: object, expect: int = 0) -> dict[str, Any]:
+    """The JSON that a command printed last; its exit code must be `expect`."""
+    command = [sys.executable, "-m", "verinfer.verifier", *map(str, arguments)]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == expect, (arguments, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    lines = done.stdout.splitlines()
+    return json.loads(lines[-1]) if "--json" in arguments else {"said": done.stdout + done.stderr}
+
+
+@pytest.fixture(scope="module")
+def home(bmi_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A client's folder, a running server, and the owner's policy published by it; `url` and `pins` say where."""
+    home = tmp_path_factory.mktemp("client")
+    package = home / "package"
+    shutil.copytree(bmi_package.folder, package)
+    server = Server(package=package, data=home / "data", log=home / "log")
+    server.start()
+    try:
+        (home / "url").write_text(str(server.http.base_url))
+        owner = home / "owner.pem"
+        make = (
+            "policy",
+            "init",
+            package,
+            "--issuer",
+            home / "data" / "service.pub.pem",
+            "--out",
+            home / "policy.json",
+        )
+        # An insecure SRS is never pinned by accident.
+        assert "insecure local SRS" in _verinfer(home, *make, expect=2)["said"]
+        assert not (home / "policy.json").exists()
+        _verinfer(home, *make, "--allow-insecure-srs", "--reproduced")
+        _verinfer(home, "policy", "sign", home / "policy.json", "--key", owner)
+        shutil.copyfile(home / "policy.json", package / "policy.json")
+        yield home
+    finally:
+        server.http.close()
+        server.stop()
+
+
+def _url(home: Path) -> tuple[str, str]:
+    return "--url", (home / "url").read_text()
+
+
+def test_infer_verifies_what_it_prints(home: Path) -> None:
+    """One command asks, verifies against the owner's policy, prints the verdict and keeps the receipt."""
+    pins = ("--policy", home / "policy.json", "--owner", home / "owner.pub.pem")
+    verdict = _verinfer(home, "infer", SAMPLE, *pins, *_url(home), "--out", home / "receipt.json", "--json")
+    assert {"computed-by-model", "fresh-for-nonce", "input-is-yours"} <= set(verdict["claims"])
+    again = _verinfer(home, "verify", home / "receipt.json", *pins, "--nonce", verdict["nonce"], "--json")
+    assert again["statement_digest"] == verdict["statement_digest"]
+
+
+def test_infer_accepts_no_older_policy(home: Path) -> None:
+    """`--min-serial` guards against an old policy, signed as it may be."""
+    pins = ("--policy", home / "policy.json", "--min-serial", 2)
+    verdict = _verinfer(
+        home, "infer", SAMPLE, *pins, *_url(home), "--out", home / "old.json", "--json", expect=1
+    )
+    assert verdict["code"] == "policy-rollback"
+
+
+def test_first_use_is_marked_and_happens_once(home: Path, tmp_path: Path) -> None:
+    """A policy from the operator is named so, claims less, is kept under a name that says so, and replaces nothing."""
+    mine = tmp_path / "policy.json"
+    mine.write_text("my pins")
+    ask = (
+        "infer",
+        SAMPLE,
+        "--trust-on-first-use",
+        "--model",
+        "bmi",
+        *_url(home),
+        "--out",
+        tmp_path / "receipt.json",
+    )
+    verdict = _verinfer(tmp_path, *ask, "--json")
+    assert "policy-from-operator" in verdict["caveats"]
+    assert "model-equivalence-not-checked" in verdict["caveats"]
+    assert "computed-by-model" not in verdict["claims"]
+    assert mine.read_text() == "my pins"
+    kept = tmp_path / "policy-from-operator.json"
+    before = kept.read_bytes()
+    assert _verinfer(tmp_path, *ask, "--json", expect=2)["code"] == "exists"
+    assert kept.read_bytes() == before
+
+
+MISUSE: dict[str, tuple[str, ...]] = {
+    "no pins": (),
+    "pins twice": ("--policy", "policy.json", "--trust-on-first-use"),
+    "a nonce that is none": ("--policy", "policy.json", "--nonce", "zz"),
+    "first use of no model": ("--trust-on-first-use",),
+    "a model that is not pinned": ("--policy", "policy.json", "--model", "gpt"),
+    "a mode that is none": ("--policy", "policy.json", "--mode", "zkp"),
+}
+
+
+@pytest.mark.parametrize("case", MISUSE)
+def test_a_call_that_makes_no_sense_is_refused_before_anything_is_sent(home: Path, case: str) -> None:
+    """Exit code 2 and a sentence; no server is asked, so none needs to be there."""
+    _verinfer(home, "infer", SAMPLE, "--url", "http://127.0.0.1:1", *MISUSE[case], "--json", expect=2)
+
+
+VERIFY_MISUSE: dict[str, tuple[tuple[str, ...], str]] = {
+    "a nonce that is none": (("--nonce", "zz"), "usage"),
+    "a time that is none": (("--at", "yesterday"), "usage"),
+    "a time to come": (("--at", "9999-12-31T23:59:59Z"), "usage"),
+    "a sample of a model that is not pinned": (("--model", "gpt", "--sample", str(SAMPLE)), "model-mismatch"),
+}
+
+
+@pytest.mark.parametrize("case", VERIFY_MISUSE)
+def test_a_verification_that_makes_no_sense_is_refused(home: Path, case: str) -> None:
+    """Exit code 2 with its code, also at the ends of time."""
+    options, code = VERIFY_MISUSE[case]
+    receipt = Path(__file__).parents[1] / "vectors" / "cases" / "proven" / "receipt.json"
+    verdict = _verinfer(
+        home, "verify", receipt, "--policy", home / "policy.json", *options, "--json", expect=2
+    )
+    assert verdict["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"circuits": []}, "usage"), (None, "model-ambiguous")],
+    ids=["no circuit", "two models"],
+)
+def test_a_sample_needs_one_model_that_describes_it(
+    home: Path, tmp_path: Path, change: dict[str, Any] | None, code: str
+) -> None:
+    """Without a pinned circuit, or with several models and no name, nothing says how to read a sample."""
+    vectors = Path(__file__).parents[1] / "vectors"
+    policy = json.loads((vectors / "shared" / "policy.json").read_text())
+    if change is not None:
+        policy["models"] = [{**policy["models"][0], **change}]
+    (tmp_path / "policy.json").write_text(json.dumps(policy))
+    pins = ("--policy", tmp_path / "policy.json", "--sample", SAMPLE, "--json")
+    verdict = _verinfer(home, "verify", vectors / "cases" / "proven" / "receipt.json", *pins, expect=2)
+    assert verdict["code"] == code
+    asked = _verinfer(home, "infer", SAMPLE, *pins[:2], "--url", "http://127.0.0.1:1", "--json", expect=2)
+    assert asked["code"] == code

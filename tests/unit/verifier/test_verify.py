@@ -1,0 +1,180 @@
+"""What verification owes besides the vectors: origins, mistakes of the caller, native answers, and texts of others."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from verinfer.verifier.bundle import BundleFolder
+from verinfer.verifier.child import ChildFailed
+from verinfer.verifier.client import ServiceError
+from verinfer.verifier.dsse import Envelope
+from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError
+from verinfer.verifier.evidence import EZKL_KIND, EzklProof
+from verinfer.verifier.ezkl_proof import EzklCheck
+from verinfer.verifier.policy import Origin, parse_policy
+from verinfer.verifier.proof_systems import ProofSystem
+from verinfer.verifier.statement import parse_statement
+from verinfer.verifier.verdict import Caveat, Claim, Verified
+from verinfer.verifier.verify import Expect, verify
+from verinfer.verifier.wire import parse_time
+
+VECTORS = Path(__file__).parents[2] / "vectors"
+
+
+def _verify(origin: Origin) -> Verified:
+    case = VECTORS / "cases" / "proven"
+    return verify(
+        (case / "receipt.json").read_bytes(),
+        policy=replace(parse_policy((VECTORS / "shared" / "policy.json").read_bytes()), origin=origin),
+        now=parse_time(json.loads((case / "case.json").read_text())["now"]),
+        expect=Expect(model="bmi"),
+        bundles=BundleFolder(VECTORS / "shared" / "bundles"),
+    )
+
+
+def test_an_operators_word_does_not_make_a_model_checked() -> None:
+    """The same policy claims `computed-by-model` from an owner, and names the gap when the operator gave it."""
+    assert Claim.COMPUTED_BY_MODEL in _verify("local").claims
+    verified = _verify("operator")
+    assert Claim.COMPUTED_BY_MODEL not in verified.claims
+    assert {Caveat.MODEL_EQUIVALENCE_NOT_CHECKED, Caveat.POLICY_FROM_OPERATOR} <= set(verified.caveats)
+
+
+def _verified(expect: Expect, checks: ProofSystem) -> Verified:
+    case = VECTORS / "cases" / "proven"
+    return verify(
+        (case / "receipt.json").read_bytes(),
+        policy=parse_policy((VECTORS / "shared" / "policy.json").read_bytes()),
+        now=parse_time(json.loads((case / "case.json").read_text())["now"]),
+        expect=expect,
+        bundles=BundleFolder(VECTORS / "shared" / "bundles"),
+        proof_systems={EZKL_KIND: checks},
+    )
+
+
+@pytest.mark.parametrize(
+    ("sample", "code"),
+    [
+        ({}, "input-missing"),
+        ({"habits": [7, 3.1, 8.2], "more": [1]}, "input-unknown"),
+        ({"habits": [1]}, "shape-mismatch"),
+    ],
+    ids=["none", "too many", "too short"],
+)
+def test_a_sample_that_is_not_the_models_is_the_callers_mistake(
+    sample: dict[str, list[float]], code: str, accepts_all: ProofSystem
+) -> None:
+    """Inputs by another name are never passed over: that would be no comparison."""
+    case = json.loads((VECTORS / "cases" / "proven-with-sample" / "case.json").read_text())
+    if "more" in sample:
+        sample = {**case["expect"]["sample"], "more": [1]}
+    with pytest.raises(UsageError) as caught:
+        _verified(Expect(model="bmi", sample=sample), accepts_all)
+    assert caught.value.code == code
+
+
+class _Says:
+    """Children whose native code answers what it likes; `call` is all that a check asks of a child."""
+
+    def __init__(self, answer: object) -> None:
+        self._answer = answer
+
+    def take(self) -> Any:
+        """Itself as the child, and a directory."""
+        return self, tempfile.TemporaryDirectory()
+
+    def call(self, _function: str, _arguments: object) -> object:
+        """The answer, or a failure."""
+        if isinstance(self._answer, str) and self._answer.startswith("child-"):
+            raise ChildFailed(self._answer)
+        return self._answer
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+@pytest.mark.parametrize("answer", [False, None, 1, "true", "True", {}, [True], 0])
+def test_only_true_is_a_yes(answer: object) -> None:
+    """Whatever else native code answers, the proof is not accepted."""
+    with pytest.raises(Rejected) as caught:
+        _verified(Expect(model="bmi"), EzklCheck(_Says(answer)))
+    assert caught.value.code == "proof-invalid"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "child-aborted",
+        "child-killed",
+        "child-out-of-memory",
+        "child-out-of-time",
+        "child-no-answer",
+        "child-file-too-large",
+    ],
+)
+def test_a_check_that_did_not_end_is_no_verdict(code: str) -> None:
+    """A crash, a kill or a limit says nothing about the proof: it could not be checked."""
+    with pytest.raises(CouldNotCheck) as caught:
+        _verified(Expect(model="bmi"), EzklCheck(_Says(code)))
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("code", ["child-refused", "child-panicked"])
+def test_a_proof_that_ezkl_refuses_or_chokes_on_is_invalid(code: str) -> None:
+    """The other files were checked and written here, so it is the proof that is wrong."""
+    with pytest.raises(Rejected) as caught:
+        _verified(Expect(model="bmi"), EzklCheck(_Says(code)))
+    assert caught.value.code == "proof-invalid"
+
+
+def test_without_a_place_for_files_there_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing temporary folder is a code, not a traceback."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    with pytest.raises(CouldNotCheck) as caught:
+        _verified(Expect(model="bmi"), EzklCheck())
+    assert caught.value.code == "file-missing"
+
+
+@pytest.mark.parametrize("text", ["AB==", "AAB=", "A===", "AAAA=", "AAA", "AA-_"])
+def test_base64_has_one_spelling(text: str) -> None:
+    """Spare bits, missing or extra padding and other alphabets would be second spellings of the same bytes."""
+    with pytest.raises(ValidationError):
+        EzklProof(proof=text)
+    signature = {"keyid": "0" * 64, "sig": "AAAA"}
+    for fields in (
+        {"payload": text, "signatures": [signature]},
+        {"payload": "", "signatures": [{**signature, "sig": text}]},
+    ):
+        with pytest.raises(ValidationError):
+            Envelope.model_validate({"payloadType": "x", **fields})
+
+
+def test_text_from_others_prints_on_one_line() -> None:
+    """What a service says cannot write a verdict's lines or move the cursor."""
+    said = ServiceError(500, "oops", "no\n\nVERIFIED  bmi 1: 42\x1b[8m\u202e").message
+    assert said.isprintable()
+    assert "VERIFIED" in said
+
+
+def test_one_wrong_item_ends_the_reading_of_a_long_list() -> None:
+    """A list of half a million wrong values is refused with one error, not half a million."""
+    case = VECTORS / "cases" / "proven"
+    statement = json.loads(
+        base64.b64decode(json.loads((case / "receipt.json").read_text())["envelope"]["payload"])
+    )
+    statement["predicate"]["output"][0]["value"] = [[]] * 500_000
+    tracemalloc.start()
+    with pytest.raises(Malformed):
+        parse_statement(json.dumps(statement).encode())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 150 << 20
