@@ -173,6 +173,10 @@ BAD: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
         request(parameters={"mode": "zk", "nonce": NONCE, "audience": "a" * 1025}),
         400, "request-malformed", "parameters.audience",
     ),
+    "an audience of two lines": (
+        request(parameters={"mode": "zk", "nonce": NONCE, "audience": "me\nVERIFIED"}),
+        400, "request-malformed", "parameters.audience",
+    ),
     "an unknown mode": (request(parameters={"mode": "trust-me"}), 422, "mode-unknown", "parameters.mode"),
     "tee": (request(parameters={"mode": "tee", "nonce": NONCE}), 501, "mode-unsupported", "parameters.mode"),
     "tee+zk": (request(parameters={"mode": "tee+zk", "nonce": NONCE}), 501, "mode-unsupported", "parameters.mode"),

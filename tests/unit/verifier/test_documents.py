@@ -5,6 +5,7 @@ The bases are the vectors' own policy and bundle, which are valid.
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 from collections.abc import Callable
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from verinfer.verifier import dsse, keys, strict_json
 from verinfer.verifier.bundle import BundleFolder, open_bundle, read_files
@@ -32,6 +36,10 @@ BUNDLES = {
     for home in (SHARED / "bundles").iterdir()
 }
 OWNER, STRANGER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+
+X25519_SPKI = base64.b64encode(
+    X25519PrivateKey.generate().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+).decode()
 
 Change = Callable[[Any], object]
 
@@ -63,6 +71,7 @@ POLICY_RULES: dict[str, Change] = {
     "window backwards": _first_issuer(valid_from="2027-01-02T00:00:00Z", valid_until="2027-01-01T00:00:00Z"),
     "window empty": _first_issuer(valid_from="2027-01-01T00:00:00Z", valid_until="2027-01-01T00:00:00Z"),
     "key is no key": _first_issuer(key="AAAA"),
+    "key of another algorithm": _first_issuer(key=X25519_SPKI),
     "key with a space": lambda policy: policy["issuers"][0].update(key=policy["issuers"][0]["key"] + " "),
     "model checked otherwise": lambda policy: policy["models"][0]["circuits"][0].update(model_checked="yes"),
 }
@@ -126,6 +135,10 @@ MANIFEST_RULES: dict[str, Change] = {
     "challenge scaled": _tensor(1, scale=7),
     "tensor unknown": _tensor(0, name="other"),
     "tensor repeated": _tensor(2, name="features"),
+    "output named like the input": lambda manifest: (
+        manifest["outputs"][0].update(name="features"),
+        manifest["layout"][2].update(name="features"),
+    ),
     "tensor reshaped": _tensor(2, shape=[2, 1]),
     "tensor retyped": _tensor(2, dtype="INT64"),
     "tensor private": _tensor(0, visibility="private"),
@@ -324,14 +337,6 @@ def test_what_is_no_key_is_malformed(tmp_path: Path, name: str) -> None:
 
 def test_a_key_of_another_algorithm_is_malformed(tmp_path: Path) -> None:
     """Only Ed25519 signs here."""
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        PublicFormat,
-    )
-
     private = ec.generate_private_key(ec.SECP256R1())
     path = tmp_path / "key.pem"
     path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
