@@ -1,0 +1,35 @@
+"""The rules by name, in the order in which the compiler tries them, and the replay of a recorded list.
+
+A rule that finds nothing to do returns the model unchanged (the same object).
+Rules are deterministic: one model and one list of names give the same bytes in any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from verinfer.verifier.errors import CouldNotCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rewrite: `apply` maps a model to a model that computes the same function."""
+
+    name: str
+    apply: Callable[[onnx.ModelProto], onnx.ModelProto]
+
+
+RULES: tuple[Rule, ...] = ()
+
+
+def replay(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """Apply the named rules in order; raises `CouldNotCheck` (``rewrite-unknown``) for a name this version does not know."""
+    known = {rule.name: rule for rule in RULES}
+    for name in names:
+        if name not in known:
+            raise CouldNotCheck("rewrite-unknown", f"This version does not know the rewrite {name}.")
+        model = known[name].apply(model)
+    return model
