@@ -50,7 +50,6 @@ DEFINITION = Definition(
     title="Height and weight from three habits (synthetic)",
     data="SYNTHETIC: made-up people, see models/data.py; says nothing about real ones.",
     load=habits,
-    network=network,
-    training=Training(epochs=30, batch=64, learning_rate=3e-3, weight_decay=1e-3, noise=0.0),
+    training=Training(network=network, epochs=30, batch=64, learning_rate=3e-3, weight_decay=1e-3, noise=0.0),
     describe=describe,
 )

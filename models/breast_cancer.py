@@ -52,7 +52,6 @@ DEFINITION = Definition(
     title="Malignant or benign, from 30 features of a fine-needle sample",
     data="Breast Cancer Wisconsin (Diagnostic), UCI, CC BY 4.0, as shipped in scikit-learn.",
     load=breast_cancer,
-    network=network,
-    training=Training(epochs=60, batch=32, learning_rate=3e-3, weight_decay=1e-2, noise=0.1),
+    training=Training(network=network, epochs=60, batch=32, learning_rate=3e-3, weight_decay=1e-2, noise=0.1),
     describe=describe,
 )

@@ -20,7 +20,7 @@ TORCH = "torch==2.13.0"
 )
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 def export(name: str, out: Path | None, *, as_json: bool) -> None:
-    """Train the model NAME (bmi, breast_cancer, digits, lenet), export it to ONNX and check the export."""
+    """Train the model NAME of the zoo, export it to ONNX and check the export; a wrong NAME lists them all."""
     try:
         from .export import export as run
         from .registry import DEFINITIONS
@@ -32,11 +32,13 @@ def export(name: str, out: Path | None, *, as_json: bool) -> None:
     if name not in DEFINITIONS:
         raise UsageError("usage", f"There is no model {name}; there are {', '.join(DEFINITIONS)}.")
     folder = out or Path(name)
-    length = 0 if as_json else DEFINITIONS[name].training.epochs
-    with click.progressbar(
-        length=length or 1, label=f"training {name}", file=sys.stderr, hidden=as_json
-    ) as bar:
-        exported = run(DEFINITIONS[name], folder, lambda _done, _all: bar.update(1))
+    with click.progressbar(length=1, label=f"training {name}", file=sys.stderr, hidden=as_json) as bar:
+
+        def on_epoch(_done: int, epochs: int) -> None:
+            bar.length = epochs
+            bar.update(1)
+
+        exported = run(DEFINITIONS[name], folder, on_epoch)
     accuracy = exported.spec.accuracy
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "spec": exported.spec.to_json()}))

@@ -27,11 +27,11 @@ class Split:
     held_out_targets: npt.NDArray[np.generic]
 
 
-def digits(size: int) -> Split:
+def digits(size: int, held_out: float = 0.3) -> Split:
     """The 1,797 handwritten digits of `load_digits` (UCI, CC BY 4.0), 0..16 grey, resized bilinearly to `size`."""
     loaded = load_digits()
     images = resize(loaded.images, size).astype(np.float32)
-    return _split(images[:, None], loaded.target.astype(np.int64), 0.3)
+    return _split(images[:, None], loaded.target.astype(np.int64), held_out)
 
 
 def breast_cancer() -> Split:

@@ -13,16 +13,33 @@ import torch
 
 from .data import Split
 
+OnEpoch = Callable[[int, int], None]
+"""Hears how many epochs or rounds are done, and of how many."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """Hyperparameters; `noise` is Gaussian noise on the standardised input, which also makes a net robust to quantisation."""
+    """A network and how it is trained; `noise` is Gaussian, on the standardised input, and helps against quantisation too."""
 
+    network: Callable[[], torch.nn.Module]
     epochs: int
     batch: int
     learning_rate: float
     weight_decay: float
     noise: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boosting:
+    """Gradient boosting of decision trees: in each round one tree of at most `depth` for each class.
+
+    Inputs are whole multiples of `step`, and thresholds lie midway between two.
+    """
+
+    rounds: int
+    depth: int
+    learning_rate: float
+    step: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +50,7 @@ class Definition:
     title: str
     data: str
     load: Callable[[], Split]
-    network: Callable[[], torch.nn.Module]
-    training: Training
+    training: Training | Boosting
     describe: Callable[[Split], dict[str, Any]]
     seed: int = 0
     version: str = "1"

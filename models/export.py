@@ -32,8 +32,8 @@ from verinfer.verifier.preprocess import to_input, to_output
 from verinfer.verifier.wire import validate
 
 from .data import Split
-from .definition import Definition, decimal
-from .train import OnEpoch, train
+from .definition import Definition, OnEpoch, decimal
+from .train import train
 
 OPSET = 17
 TOLERANCE = 1e-5
@@ -112,8 +112,8 @@ def tidy(model: onnx.ModelProto) -> bytes:
         node.name, node.doc_string = f"{node.op_type.lower()}_{index}", ""
         del node.metadata_props[:]
         for position, name in enumerate(node.output):
-            if name not in kept:
-                names[name] = f"{node.op_type.lower()}_{index}_out"
+            if name and name not in kept:
+                names[name] = f"{node.op_type.lower()}_{index}_out{position or ''}"
                 node.output[position] = names[name]
         for position, name in enumerate(node.input):
             node.input[position] = names.get(name, name)

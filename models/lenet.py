@@ -39,7 +39,6 @@ DEFINITION = Definition(
     title="Handwritten digits resized to 28×28, LeNet-5",
     data="Optical Recognition of Handwritten Digits, UCI, CC BY 4.0, as shipped in scikit-learn; resized bilinearly.",
     load=lambda: digits(28),
-    network=network,
-    training=Training(epochs=15, batch=32, learning_rate=2e-3, weight_decay=1e-3, noise=0.1),
+    training=Training(network=network, epochs=15, batch=32, learning_rate=2e-3, weight_decay=1e-3, noise=0.1),
     describe=describe,
 )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from .definition import Definition
-
-OnEpoch = Callable[[int, int], None]
+from .definition import Boosting, Definition, OnEpoch
+from .trees import boost
 
 
 def train(
@@ -24,11 +21,15 @@ def train(
 
     `samples` are preprocessed, [N, …]; `targets` are labels (int64) or normalised values (float32, [N, outputs]).
     """
+    plan = definition.training
+    if isinstance(plan, Boosting):
+        forest, _ = boost(plan, samples, targets, seed=definition.seed, on_epoch=on_epoch)
+        return forest.eval()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
     torch.manual_seed(definition.seed)
     generator = torch.Generator().manual_seed(definition.seed)
-    net, plan = definition.network(), definition.training
+    net = plan.network()
     inputs, wanted = torch.from_numpy(samples), torch.from_numpy(targets)
     loss = nn.CrossEntropyLoss(label_smoothing=0.05) if wanted.dtype == torch.int64 else nn.MSELoss()
     optimiser = torch.optim.AdamW(net.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
