@@ -25,6 +25,9 @@ from verinfer.verifier.errors import Malformed
 from verinfer.verifier.manifest import CHALLENGE_NAME
 
 from .operators import OPERATORS
+from .rewrite.adoption import ADOPTED
+from .rewrite.adoption import adopt as adopt_model
+from .rewrite.rules import replay
 
 DTYPES: dict[int, str] = {TensorProto.FLOAT: "FP32", TensorProto.INT64: "INT64"}
 NUMPY: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
@@ -56,12 +59,48 @@ def inspect(*, model: str) -> dict[str, Any]:
     }
 
 
+def adopt(*, model: str, output: str) -> list[str]:
+    """Write the plain form of a model from outside, and give the names of the steps that changed it.
+
+    Raises `Malformed` (``model-refused``, ``model-unsupported``) with the reason.
+    """
+    given = _parse(model)
+    _check_graph(given, adopted=True)
+    plain, steps = adopt_model(given)
+    _settle_outputs(plain)
+    _check(plain)
+    Path(output).write_bytes(plain.SerializeToString(deterministic=True))
+    return steps
+
+
 def wrap(*, model: str, output: str) -> None:
     """Add the challenge, an INT64 input that nothing consumes, after everything else was done to the graph."""
     loaded = _load(model)
     limbs = helper.make_tensor_value_info(CHALLENGE_NAME, TensorProto.INT64, [1, CHALLENGE_LIMBS])
     loaded.graph.input.append(limbs)
     Path(output).write_bytes(loaded.SerializeToString(deterministic=True))
+
+
+def rewrite(*, model: str, output: str, rules: list[str]) -> dict[str, Any]:
+    """Replay rewriting rules by name and write the model; gives what `inspect` says of it.
+
+    Raises `Malformed` (``model-refused``), `CouldNotCheck` (``rewrite-unknown``).
+    """
+    rewritten = replay(_load(model), rules)
+    Path(output).write_bytes(rewritten.SerializeToString(deterministic=True))
+    return inspect(model=output)
+
+
+def compare(*, first: str, second: str, inputs: str) -> float:
+    """The largest difference of two models' fp32 outputs over the samples of an NPZ file, over the first's largest output.
+
+    Both take the same inputs and give outputs of the same sizes in the same order.
+    """
+    answers = (run_many(model=model, inputs=inputs) for model in (first, second))
+    ours, theirs = ([np.concatenate([np.float64(part) for part in one]) for one in many] for many in answers)
+    largest = max(float(np.abs(one).max()) for one in ours)
+    difference = max(float(np.abs(one - two).max()) for one, two in zip(ours, theirs, strict=True))
+    return difference / largest if largest else difference
 
 
 def run_many(*, model: str, inputs: str) -> list[list[list[float]]]:
@@ -140,10 +179,19 @@ def _session(data: bytes) -> onnxruntime.InferenceSession:
 
 def _load(path: str) -> onnx.ModelProto:
     """Parse and refuse; external data is never followed, since the proto alone is read."""
+    model = _parse(path)
+    _check(model)
+    return model
+
+
+def _parse(path: str) -> onnx.ModelProto:
     try:
-        model = onnx.load_model_from_string(Path(path).read_bytes())
+        return onnx.load_model_from_string(Path(path).read_bytes())
     except DecodeError as error:
         raise _refusal("it is not an ONNX file") from error
+
+
+def _check(model: onnx.ModelProto) -> None:
     _check_graph(model)
     try:
         onnx.checker.check_model(model)
@@ -151,10 +199,32 @@ def _load(path: str) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise _refusal(f"the ONNX checker says: {(str(error).splitlines() or [''])[0][:300]}") from error
     _check_sizes(inferred.graph)
-    return model
 
 
-def _check_graph(model: onnx.ModelProto) -> None:
+def _settle_outputs(model: onnx.ModelProto) -> None:
+    """Give the outputs the shapes that they have when the model runs on zeros: inference does not find every size."""
+    if all(dim.dim_value > 0 for value in model.graph.output for dim in value.type.tensor_type.shape.dim):
+        return
+    initialised = {tensor.name for tensor in model.graph.initializer}
+    inputs = [_tensor(value) for value in model.graph.input if value.name not in initialised]
+    try:
+        session = _session(model.SerializeToString())
+        results = session.run(
+            [value.name for value in model.graph.output],
+            {item["name"]: np.zeros(item["shape"], NUMPY[item["dtype"]]) for item in inputs},
+        )
+    except Exception as error:
+        # onnxruntime's exceptions have no common class of their own.
+        raise _refusal(f"onnxruntime cannot run it: {str(error)[:300]}") from error
+    for value, result in zip(model.graph.output, results, strict=True):
+        kind = value.type.tensor_type
+        kind.shape.CopyFrom(onnx.TensorShapeProto())
+        for size in np.shape(result):
+            kind.shape.dim.add().dim_value = size
+
+
+def _check_graph(model: onnx.ModelProto, *, adopted: bool = False) -> None:
+    """Everything but sizes and types; with `adopted` the model may still hold what adoption takes away."""
     graph = model.graph
     if model.functions or model.training_info:
         raise _refusal("it has local functions or training information")
@@ -172,27 +242,31 @@ def _check_graph(model: onnx.ModelProto) -> None:
         raise _refusal("two tensors have one name")
     if not {value.name for value in graph.output} <= set(made):
         raise _refusal("an output is not computed")
-    _check_parts(graph)
+    _check_parts(graph, adopted=adopted)
 
 
-def _check_parts(graph: onnx.GraphProto) -> None:
+def _check_parts(graph: onnx.GraphProto, *, adopted: bool) -> None:
     for node in graph.node:
-        _check_node(node)
+        _check_node(node, adopted=adopted)
     for tensor in graph.initializer:
         _check_tensor(tensor)
     if sum(prod(tensor.dims) for tensor in graph.initializer) > MOST_ELEMENTS:
         raise _refusal(f"it has more than {MOST_ELEMENTS} parameters")
-    for value in (*graph.input, *graph.output):
-        _tensor(value)
+    if not adopted:
+        for value in (*graph.input, *graph.output):
+            _tensor(value)
 
 
-def _check_node(node: onnx.NodeProto) -> None:
-    if node.domain not in ("", "ai.onnx"):
+def _check_node(node: onnx.NodeProto, *, adopted: bool) -> None:
+    known = adopted and f"{node.domain}:{node.op_type}".removeprefix(":") in ADOPTED
+    if not known and node.domain not in ("", "ai.onnx"):
         raise _refusal(f"{node.op_type[:64]} is of the domain {node.domain[:64]}")
-    if node.op_type not in OPERATORS:
+    if not known and node.op_type not in OPERATORS:
         raise _refusal(f"the operator {node.op_type[:64]} is not among those that can be proven")
     for attribute in node.attribute:
-        if attribute.type not in _ATTRIBUTES:
+        if attribute.type not in _ATTRIBUTES and not (
+            known and attribute.type == onnx.AttributeProto.STRINGS
+        ):
             raise _refusal(f"{node.op_type} has an attribute that holds more than numbers")
         if not np.isfinite([attribute.f, *attribute.floats]).all():
             raise _refusal(f"{node.op_type} has an attribute that is NaN or infinite")

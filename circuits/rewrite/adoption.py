@@ -1,0 +1,35 @@
+"""What makes a model from outside plain: fixed shapes, two datatypes, only ``ai.onnx`` operators; nothing here is a choice.
+
+Takes a model that holds no more than `_onnx` lets through before adoption; gives one for its full check.
+One file and one version of verinfer give one result, so a rebuild adopts again before it replays the rewrites that were chosen.
+"""
+
+from __future__ import annotations
+
+import onnx
+
+from .plain_types import plain_types
+from .rules import Rule
+from .static_shapes import static_shapes
+
+ADOPTION: tuple[Rule, ...] = (
+    Rule("static-shapes", static_shapes),
+    Rule("plain-types", plain_types),
+)
+
+ADOPTED: frozenset[str] = frozenset()
+"""Operators, with ``ai.onnx.ml:`` where they are of that domain, that a file may hold before adoption and not after."""
+
+
+def adopt(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
+    """The plain model, and the names of the steps that changed it.
+
+    Raises `Malformed` (``model-refused``, ``model-unsupported``).
+    """
+    names = []
+    for rule in ADOPTION:
+        changed = rule.apply(model)
+        if changed is not model:
+            names.append(rule.name)
+        model = changed
+    return model, names
