@@ -13,6 +13,8 @@ import onnx
 
 from verinfer.verifier.errors import CouldNotCheck
 
+from . import average_pool, convolution, fold, gemm
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -22,7 +24,13 @@ class Rule:
     apply: Callable[[onnx.ModelProto], onnx.ModelProto]
 
 
-RULES: tuple[Rule, ...] = ()
+RULES: tuple[Rule, ...] = (
+    Rule("fold", fold.apply),
+    Rule("gemm", gemm.apply),
+    Rule("average-pool", average_pool.apply),
+    Rule("global-average-pool", average_pool.apply_global),
+    Rule("convolution", convolution.apply),
+)
 
 
 def replay(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
