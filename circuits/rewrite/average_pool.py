@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from .graph import Array, Graph, Shape, attribute, rewrite_nodes
-from .windows import Windows, windows
+from .windows import Windows, flatten, windows
 
 MOST_INDICES = 1 << 21
 """Above this a pooling stays as it is: its indices would outweigh what a model may hold."""
@@ -57,16 +57,13 @@ def _replace(graph: Graph, node: onnx.NodeProto) -> bool:
 
 def _sum(graph: Graph, node: onnx.NodeProto, shape: Shape, seen: Windows, out: str) -> str:
     """Write the sum over each window, [batch, channels, …]."""
-    size = prod(shape)
-    flat = graph.reshape(node.input[0], (size,), graph.fresh(f"{out}.flat"))
-    if (seen.positions < 0).any():
-        zero = graph.new_constant(np.zeros(1, dtype=np.float32), f"{out}.zero")
-        flat = graph.emit("Concat", [flat, zero], graph.fresh(f"{out}.padded"), axis=0)
     plane = np.arange(prod(shape[:2]))[:, None] * prod(shape[2:])
+    # A row per kernel element, in it batch·channels rows of outputs.
+    index = np.where(seen.positions.T[:, None] < 0, -1, plane + seen.positions.T[:, None])
+    flat, index = flatten(graph, node.input[0], shape, index, out)
     parts = []
-    for column in seen.positions.T:
-        index = np.where(column < 0, size, plane + column).reshape(*shape[:2], *seen.shape)
-        where = graph.new_constant(index.astype(np.int64), f"{out}.index")
+    for picked in index:
+        where = graph.new_constant(picked.reshape(*shape[:2], *seen.shape), f"{out}.index")
         parts.append(graph.emit("Gather", [flat, where], graph.fresh(f"{out}.part"), axis=0))
     if len(parts) == 1:
         return graph.emit("Identity", parts, out)

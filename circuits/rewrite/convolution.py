@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from .graph import Array, Graph, Shape, optional_input, rewrite_nodes
-from .windows import Windows, windows
+from .windows import Windows, flatten, windows
 
 MOST_INDICES = 1 << 21
 """Above this a convolution stays as it is: its indices would outweigh what a model may hold."""
@@ -36,42 +36,44 @@ def _visit(graph: Graph, node: onnx.NodeProto) -> bool:
         return False
     out = node.output[0]
     groups = shape[1] // weights.shape[1]
-    columns = pick(graph, node.input[0], shape, columns_index(shape, seen, groups), out)
-    product = graph.emit(
-        "MatMul", [columns, _weights(graph, weights, groups, out)], graph.fresh(f"{out}.product")
-    )
+    flat, index = flatten(graph, node.input[0], shape, columns_index(shape, seen, groups), out)
+    product = _multiply(graph, flat, index, weights.reshape(groups, weights.shape[0] // groups, -1), out)
     if bias is not None:
         added = graph.new_constant(bias.reshape(groups, 1, -1) if groups > 1 else bias, f"{out}.bias")
         product = graph.emit("Add", [product, added], graph.fresh(f"{out}.sum"))
-    # [groups,] batch·positions, channels to batch, groups·channels, positions
-    batch, many = shape[0], weights.shape[0] // groups
-    split = graph.reshape(product, (groups, batch, len(seen.positions), many), graph.fresh(f"{out}.split"))
-    turned = graph.emit("Transpose", [split], graph.fresh(f"{out}.turned"), perm=[1, 0, 3, 2])
+    # [groups, batch·positions, channels] to [batch, groups·channels, positions]
+    batch = shape[0]
+    split = (groups, batch, len(seen.positions), weights.shape[0] // groups)
+    split_name = graph.reshape(product, split, graph.fresh(f"{out}.split"))
+    turned = graph.emit("Transpose", [split_name], graph.fresh(f"{out}.turned"), perm=[1, 0, 3, 2])
     graph.reshape(turned, (batch, weights.shape[0], *seen.shape), out)
     return True
 
 
+def _multiply(graph: Graph, flat: str, index: Array, weights: Array, out: str) -> str:
+    """Write the products [groups, batch·positions, channels] of gathered columns and weights [groups, channels, terms]."""
+    turned = weights.transpose(0, 2, 1)
+    if turned.shape[2] == 1 or len(turned) == 1:
+        parts = [(index, turned)] if len(turned) > 1 else [(index[0], turned[0])]
+    else:
+        # One product for all groups costs several times as much: Freivalds' argument is not made for batches.
+        parts = list(zip(index, turned, strict=True))
+    products = []
+    for picked, matrix in parts:
+        where = graph.new_constant(picked, f"{out}.index")
+        columns = graph.emit("Gather", [flat, where], graph.fresh(f"{out}.columns"), axis=0)
+        right = graph.new_constant(matrix, f"{out}.weights")
+        products.append(graph.emit("MatMul", [columns, right], graph.fresh(f"{out}.product")))
+    if len(products) == 1:
+        return products[0]
+    stacked = graph.emit("Concat", products, graph.fresh(f"{out}.stacked"), axis=0)
+    return graph.reshape(stacked, (*index.shape[:2], turned.shape[2]), graph.fresh(f"{out}.products"))
+
+
 def columns_index(shape: Shape, seen: Windows, groups: int) -> Array:
-    """Flat positions of what each product takes: [groups,] batch·outputs, channels·kernel; -1 for padding."""
+    """Flat positions of what each product takes: [groups, batch·outputs, channels·kernel]; -1 for padding."""
     batch, channels = shape[:2]
     plane = np.arange(batch * channels).reshape(batch, groups, 1, channels // groups, 1) * prod(shape[2:])
     positions = seen.positions[None, None, :, None, :]
     index = np.where(positions < 0, -1, plane + positions)
-    index = index.transpose(1, 0, 2, 3, 4).reshape(groups, batch * len(seen.positions), -1)
-    return index if groups > 1 else index[0]
-
-
-def pick(graph: Graph, name: str, shape: Shape, index: Array, hint: str) -> str:
-    """Write what gathers `index` from a tensor's flat values, with a zero for -1; gives a name."""
-    flat = graph.reshape(name, (prod(shape),), graph.fresh(f"{hint}.flat"))
-    if (index < 0).any():
-        zero = graph.new_constant(np.zeros(1, dtype=np.float32), f"{hint}.zero")
-        flat = graph.emit("Concat", [flat, zero], graph.fresh(f"{hint}.padded"), axis=0)
-        index = np.where(index < 0, prod(shape), index)
-    where = graph.new_constant(index.astype(np.int64), f"{hint}.index")
-    return graph.emit("Gather", [flat, where], graph.fresh(f"{hint}.columns"), axis=0)
-
-
-def _weights(graph: Graph, weights: Array, groups: int, hint: str) -> str:
-    split = weights.reshape(groups, weights.shape[0] // groups, -1).transpose(0, 2, 1)
-    return graph.new_constant(split if groups > 1 else split[0], f"{hint}.weights")
+    return index.transpose(1, 0, 2, 3, 4).reshape(groups, batch * len(seen.positions), -1)

@@ -13,7 +13,17 @@ import onnx
 
 from verinfer.verifier.errors import CouldNotCheck
 
-from . import average_pool, convolution, fold, gemm
+from . import (
+    average_pool,
+    batch_normalisation,
+    convolution,
+    cut_softmax,
+    fold,
+    gemm,
+    linear_chain,
+    merge_gathers,
+    pool_before_relu,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +36,23 @@ class Rule:
 
 RULES: tuple[Rule, ...] = (
     Rule("fold", fold.apply),
+    Rule("batch-normalisation", batch_normalisation.apply),
     Rule("gemm", gemm.apply),
     Rule("average-pool", average_pool.apply),
     Rule("global-average-pool", average_pool.apply_global),
     Rule("convolution", convolution.apply),
+    Rule("pool-before-relu", pool_before_relu.apply),
+    Rule("merge-gathers", merge_gathers.apply),
+    Rule("linear-chain", linear_chain.apply),
 )
+
+OPTIONAL: tuple[Rule, ...] = (Rule("cut-softmax", cut_softmax.apply),)
+"""Rules that change what is answered; the compiler applies one only if the owner asks for it."""
 
 
 def replay(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     """Apply the named rules in order; raises `CouldNotCheck` (``rewrite-unknown``) for a name this version does not know."""
-    known = {rule.name: rule for rule in RULES}
+    known = {rule.name: rule for rule in (*RULES, *OPTIONAL)}
     for name in names:
         if name not in known:
             raise CouldNotCheck("rewrite-unknown", f"This version does not know the rewrite {name}.")

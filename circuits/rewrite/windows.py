@@ -7,13 +7,14 @@ Source: ONNX operator specifications of these three (padding, ``auto_pad``, ``ce
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from .graph import Shape, attribute
+from .graph import Array, Graph, Shape, attribute
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +83,13 @@ def _pads(
     ]
     halves = [(total // 2, total - total // 2) for total in totals]
     return halves if mode == "SAME_UPPER" else [(more, less) for less, more in halves]
+
+
+def flatten(graph: Graph, name: str, shape: Shape, index: Array, hint: str) -> tuple[str, Array]:
+    """Write a tensor's flat form, with a zero appended where `index` has -1; gives its name and the index into it."""
+    size = prod(shape)
+    flat = graph.reshape(name, (size,), graph.fresh(f"{hint}.flat"))
+    if (index < 0).any():
+        zero = graph.new_constant(np.zeros(1, dtype=np.float32), f"{hint}.zero")
+        flat = graph.emit("Concat", [flat, zero], graph.fresh(f"{hint}.padded"), axis=0)
+    return flat, np.where(index < 0, size, index).astype(np.int64)

@@ -29,7 +29,7 @@ print(hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest())
 def test_the_committed_models_keep_their_meaning(
     zoo: Path, rewritten: Callable[..., onnx.ModelProto]
 ) -> None:
-    """All rules together change no output of a committed model by more than 1e-5 of the largest; a second time changes nothing."""
+    """All rules together change no output of a committed model by more than 1e-5 of the largest; a second time nothing."""
     rewritten(onnx.load(str(zoo)), *NAMES)
 
 
