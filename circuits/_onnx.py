@@ -249,7 +249,9 @@ def _check_parts(graph: onnx.GraphProto, *, adopted: bool) -> None:
     for node in graph.node:
         _check_node(node, adopted=adopted)
     for tensor in graph.initializer:
-        _check_tensor(tensor)
+        # Text goes with the labels; what is left of it is refused after adoption.
+        if not (adopted and tensor.data_type == TensorProto.STRING):
+            _check_tensor(tensor)
     if sum(prod(tensor.dims) for tensor in graph.initializer) > MOST_ELEMENTS:
         raise _refusal(f"it has more than {MOST_ELEMENTS} parameters")
     if not adopted:

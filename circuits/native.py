@@ -1,4 +1,4 @@
-"""Calls into the two native modules, each in a limited child with a directory of its own."""
+"""Calls into the native modules, each in a limited child with a directory of its own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from verinfer.verifier.jail import GIB, Limits
 
 EZKL = "verinfer.circuits._ezkl"
 ONNX = "verinfer.circuits._onnx"
+SIMULATE = "verinfer.circuits._simulate"
 
 
-_VERDICTS = ("model-refused", "sample-malformed")
+_VERDICTS = ("model-refused", "model-unsupported", "sample-malformed")
 """Codes with which `_onnx` says that a file is bad; every other failure says that it could not find out."""
 
 
@@ -64,6 +65,10 @@ class Workplace:
             if failure.code in _VERDICTS:
                 raise Malformed(failure.code, failure.detail) from failure
             raise
+
+    def simulate(self, function: str, **arguments: Any) -> Any:
+        """One call of `_simulate`; raises `ChildFailed`."""
+        return self._run(SIMULATE, function, arguments, None)
 
     def _run(
         self, module: str, function: str, arguments: dict[str, Any], on_line: Callable[[str], None] | None

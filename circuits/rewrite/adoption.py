@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import onnx
 
+from .ml_operators import ML_OPERATORS, cut_labels, ml_operators
 from .plain_types import plain_types
 from .rules import Rule
 from .static_shapes import static_shapes
 
 ADOPTION: tuple[Rule, ...] = (
+    Rule("cut-labels", cut_labels),
     Rule("static-shapes", static_shapes),
     Rule("plain-types", plain_types),
+    Rule("ml-operators", ml_operators),
 )
 
-ADOPTED: frozenset[str] = frozenset()
+ADOPTED: frozenset[str] = ML_OPERATORS
 """Operators, with ``ai.onnx.ml:`` where they are of that domain, that a file may hold before adoption and not after."""
 
 
