@@ -23,6 +23,7 @@ from . import (
     linear_chain,
     merge_gathers,
     pool_before_relu,
+    recurrent,
 )
 
 
@@ -36,6 +37,7 @@ class Rule:
 
 RULES: tuple[Rule, ...] = (
     Rule("fold", fold.apply),
+    Rule("recurrent", recurrent.apply),
     Rule("batch-normalisation", batch_normalisation.apply),
     Rule("gemm", gemm.apply),
     Rule("average-pool", average_pool.apply),
