@@ -14,8 +14,6 @@ import onnx
 from .graph import Array, Graph, Shape, attribute, rewrite_nodes
 from .windows import Windows, flatten, windows
 
-MOST_INDICES = 1 << 21
-"""Above this a pooling stays as it is: its indices would outweigh what a model may hold."""
 _HOMOGENEOUS = {"Relu", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "MaxPool"}
 """f(c·x) = c·f(x) for c > 0; `AveragePool` and `GlobalAveragePool` too, before it is their turn."""
 
@@ -38,7 +36,7 @@ def _replace(graph: Graph, node: onnx.NodeProto) -> bool:
         return False
     kernel = tuple(attribute(node, "kernel_shape", shape[2:]))
     seen = windows(node, shape[2:], kernel)
-    if seen is None or prod(shape[:2]) * seen.positions.size > MOST_INDICES:
+    if seen is None or not graph.has_room(prod(shape[:2]) * seen.positions.size):
         return False
     counts = (seen.counted if attribute(node, "count_include_pad", 0) else seen.positions >= 0).sum(axis=1)
     out = node.output[0]

@@ -14,9 +14,6 @@ import onnx
 from .graph import Array, Graph, Shape, optional_input, rewrite_nodes
 from .windows import Windows, flatten, windows
 
-MOST_INDICES = 1 << 21
-"""Above this a convolution stays as it is: its indices would outweigh what a model may hold."""
-
 
 def apply(model: onnx.ModelProto) -> onnx.ModelProto:
     """Replace every convolution that can be."""
@@ -32,7 +29,7 @@ def _visit(graph: Graph, node: onnx.NodeProto) -> bool:
     if shape is None or weights is None or len(shape) not in (3, 4) or (bias_name and bias is None):
         return False
     seen = windows(node, shape[2:], weights.shape[2:])
-    if seen is None or prod(shape[:2]) * seen.positions.size > MOST_INDICES:
+    if seen is None or not graph.has_room(prod(shape[:2]) * seen.positions.size):
         return False
     out = node.output[0]
     groups = shape[1] // weights.shape[1]

@@ -17,6 +17,8 @@ from onnx import helper, numpy_helper, shape_inference
 Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
 
+MOST_NUMBERS = 1 << 24
+"""What the constants of a model may hold together; more is refused when the rewritten model is read again."""
 _BROADCASTS = 7
 """The opset since which Add and Mul broadcast by shape alone; older graphs are left as they are."""
 
@@ -90,6 +92,11 @@ class Graph:
         name = self.fresh(hint)
         self._made[name] = np.ascontiguousarray(value).reshape(np.shape(value))
         return name
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many further numbers leave the model within what one may hold; a rule asks before it writes indices."""
+        held = (*self._constants.values(), *self._made.values())
+        return sum(value.size for value in held) + size <= MOST_NUMBERS
 
     def emit(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Write a node whose result is called `output`; gives that name."""

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from verinfer.circuits.rewrite import graph
+
 Rewritten = Callable[..., onnx.ModelProto]
 Operators = Callable[[onnx.ModelProto], Counter[str]]
 RANDOM = np.random.default_rng(3)
@@ -61,6 +63,15 @@ def test_a_convolution_with_computed_weights_stays(build: Any, rewritten: Rewrit
     """Weights that depend on the input are nobody's constants."""
     nodes = [helper.make_node("Relu", ["x"], ["w"]), helper.make_node("Conv", ["x", "w"], ["y"])]
     model = build([1, 2, 3, 3], nodes, {})
+    assert rewritten(model, "convolution") is model
+
+
+def test_a_convolution_without_room_stays(
+    build: Any, rewritten: Rewritten, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Indices never make a model larger than one may be."""
+    model = build([1, 1, 3, 3], [helper.make_node("Conv", ["x", "w"], ["y"])], {"w": _normal(1, 1, 2, 2)})
+    monkeypatch.setattr(graph, "MOST_NUMBERS", 4 + 16 - 1)
     assert rewritten(model, "convolution") is model
 
 
