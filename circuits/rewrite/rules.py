@@ -18,6 +18,7 @@ from . import (
     batch_normalisation,
     convolution,
     cut_softmax,
+    distinct_outputs,
     fold,
     gemm,
     linear_chain,
@@ -46,6 +47,7 @@ RULES: tuple[Rule, ...] = (
     Rule("pool-before-relu", pool_before_relu.apply),
     Rule("merge-gathers", merge_gathers.apply),
     Rule("linear-chain", linear_chain.apply),
+    Rule("distinct-outputs", distinct_outputs.apply),
 )
 
 OPTIONAL: tuple[Rule, ...] = (Rule("cut-softmax", cut_softmax.apply),)
