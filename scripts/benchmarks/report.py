@@ -11,20 +11,21 @@ def as_table(results: dict[str, Any]) -> str:
     """Markdown, medians with their range; an unstable figure has a question mark."""
     machine = results["machine"]
     lines = [
-        _machine(machine),
+        machine_line(machine),
         "",
         "| model | k | bare proving call | whole way through the service | service / bare | verify, cold | verify, warm |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {name} | {case['logrows']} | {_figure(case['bare_prove'])} | {_figure(case['service'])}"
-        f" | {case['service_over_bare']:.2f} | {_figure(case['verify_cold'])} | {_figure(case['verify_warm'])} |"
+        f"| {name} | {case['logrows']} | {figure(case['bare_prove'])} | {figure(case['service'])}"
+        f" | {case['service_over_bare']:.2f} | {figure(case['verify_cold'])} | {figure(case['verify_warm'])} |"
         for name, case in results["cases"].items()
     ]
     return "\n".join(lines) + "\n"
 
 
-def _machine(machine: dict[str, Any]) -> str:
+def machine_line(machine: dict[str, Any]) -> str:
+    """What the numbers belong to."""
     where = f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
     return f"{where}; ezkl {machine['packages']['ezkl']}, Python {machine['python']}; commit {machine['commit']}."
 
@@ -37,24 +38,31 @@ def write(results: dict[str, Any], folder: Path, name: str) -> None:
     _plot(results, folder / f"{name}.svg")
 
 
-def _figure(samples: dict[str, Any]) -> str:
+def figure(samples: dict[str, Any]) -> str:
+    """The median of seconds with its range, if it has one."""
     scale, unit = (1000, "ms") if samples["median"] < 1 else (1, "s")
     low, middle, high = (samples[key] * scale for key in ("min", "median", "max"))
     digits = 0 if unit == "ms" else 2
     flag = " ?" if samples["unstable"] else ""
-    return f"{middle:.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f}){flag}"
+    spread = f" ({low:.{digits}f} to {high:.{digits}f})" if len(samples["values"]) > 1 else ""
+    return f"{middle:.{digits}f} {unit}{spread}{flag}"
 
 
-def _plot(results: dict[str, Any], path: Path) -> None:
+def plain_plots() -> Any:
+    """Matplotlib's pyplot, for SVG files that do not differ from run to run for no reason."""
     import matplotlib as mpl
 
     mpl.use("svg")
-    # Without these the file would differ from run to run for no reason.
     mpl.rcParams["svg.hashsalt"] = "verinfer"
     from matplotlib import pyplot as plt
 
+    return plt
+
+
+def _plot(results: dict[str, Any], path: Path) -> None:
+    plt = plain_plots()
     names = list(results["cases"])
-    figure, axes = plt.subplots(figsize=(7, 1 + 0.8 * len(names)), layout="constrained")
+    canvas, axes = plt.subplots(figsize=(7, 1 + 0.8 * len(names)), layout="constrained")
     rows = {
         "bare proving call": "bare_prove",
         "through the service": "service",
@@ -72,5 +80,5 @@ def _plot(results: dict[str, Any], path: Path) -> None:
     axes.legend(frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    canvas.savefig(path, metadata={"Date": None})
+    plt.close(canvas)
