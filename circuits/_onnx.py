@@ -59,9 +59,10 @@ def inspect(*, model: str) -> dict[str, Any]:
     }
 
 
-def adopt(*, model: str, output: str) -> list[str]:
-    """Write the plain form of a model from outside, and give the names of the steps that changed it.
+def adopt(*, model: str, output: str) -> dict[str, list[str]]:
+    """Write the plain form of a model from outside; gives the ``steps`` that changed it and its ``inputs``' names before.
 
+    A model that is plain already is written byte for byte.
     Raises `Malformed` (``model-refused``, ``model-unsupported``) with the reason.
     """
     given = _parse(model)
@@ -69,8 +70,53 @@ def adopt(*, model: str, output: str) -> list[str]:
     plain, steps = adopt_model(given)
     _settle_outputs(plain)
     _check(plain)
-    Path(output).write_bytes(plain.SerializeToString(deterministic=True))
-    return steps
+    data = plain.SerializeToString(deterministic=True) if steps else Path(model).read_bytes()
+    Path(output).write_bytes(data)
+    initialised = {tensor.name for tensor in given.graph.initializer}
+    return {
+        "steps": steps,
+        "inputs": [value.name for value in given.graph.input if value.name not in initialised],
+    }
+
+
+def cut_after(*, model: str, output: str, count: int) -> dict[str, str]:
+    """Write the first `count` nodes as a model of their own; gives the last one's name and operator.
+
+    Its outputs are the real numbers that the rest would have taken.
+    Where there are none, ``outputs`` is empty and nothing is written.
+    """
+    loaded = _load(model)
+    inferred = onnx.shape_inference.infer_shapes(loaded, data_prop=True).graph
+    known = {value.name: value for value in (*inferred.value_info, *inferred.output)}
+    nodes, rest = loaded.graph.node[:count], loaded.graph.node[count:]
+    reached = {value.name for value in loaded.graph.input}
+    for node in nodes:
+        if reached.intersection(node.input):
+            reached.update(node.output)
+    wanted = {name for node in rest for name in node.input} | {value.name for value in loaded.graph.output}
+    outputs = [
+        known[name]
+        for node in nodes
+        for name in node.output
+        if name in wanted & reached & known.keys()
+        and known[name].type.tensor_type.elem_type == TensorProto.FLOAT
+    ]
+    last = nodes[-1]
+    if outputs:
+        used = {name for node in nodes for name in node.input}
+        inputs = [value for value in loaded.graph.input if value.name in used]
+        constants = [tensor for tensor in loaded.graph.initializer if tensor.name in used]
+        graph = helper.make_graph(nodes, "prefix", inputs, outputs, constants)
+        prefix = helper.make_model(
+            graph, opset_imports=loaded.opset_import, ir_version=max(loaded.ir_version, 4)
+        )
+        Path(output).write_bytes(prefix.SerializeToString(deterministic=True))
+    return {"name": last.name or last.output[0], "operator": last.op_type, "outputs": str(len(outputs) or "")}
+
+
+def count_nodes(*, model: str) -> int:
+    """How many nodes a model has."""
+    return len(_load(model).graph.node)
 
 
 def wrap(*, model: str, output: str) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import onnx
 
+from .fixed_sizes import FIXED, fixed_sizes
 from .ml_operators import ML_OPERATORS, cut_labels, ml_operators
+from .plain_names import plain_names
 from .plain_types import plain_types
 from .rules import Rule
 from .static_shapes import static_shapes
@@ -18,9 +20,11 @@ ADOPTION: tuple[Rule, ...] = (
     Rule("static-shapes", static_shapes),
     Rule("plain-types", plain_types),
     Rule("ml-operators", ml_operators),
+    Rule("fixed-sizes", fixed_sizes),
+    Rule("plain-names", plain_names),
 )
 
-ADOPTED: frozenset[str] = ML_OPERATORS
+ADOPTED: frozenset[str] = ML_OPERATORS | FIXED
 """Operators, with ``ai.onnx.ml:`` where they are of that domain, that a file may hold before adoption and not after."""
 
 

@@ -58,7 +58,7 @@ def _session(model: onnx.ModelProto) -> Any:
 def _adopted(light: Workplace, model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     path, out = light.directory / "given.onnx", light.directory / "plain.onnx"
     path.write_bytes(model.SerializeToString())
-    steps = light.onnx("adopt", model=path, output=out)
+    steps = light.onnx("adopt", model=path, output=out)["steps"]
     return onnx.load(str(out)), steps
 
 
