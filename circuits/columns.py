@@ -1,0 +1,108 @@
+"""How many columns, selectors and lookup arguments EZKL makes for a circuit, from its settings alone.
+
+Takes the settings of ``gen_settings`` (any ``logrows`` may be put into their run args); gives a `Columns`.
+The rules were read off EZKL's own count, which it logs during setup, and off the sizes of keys and proofs (ezkl 23.0.5):
+advice columns are exact, fixed columns within a few in a hundred, since selectors that exclude each other share one.
+
+A circuit is folded into blocks of 3 vectors of ``num_inner_cols`` columns. Freivalds' argument has blocks of its own, of
+4 vectors and 2 columns of challenges; its selectors grow with the square of their number, so one is best by far.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_UNUSABLE = 6
+"""Rows at the end of each column that hold no cells."""
+
+_CHALLENGES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The shape of one circuit: 2^`logrows` rows; `wide` says that a table takes more than one column, which doubles work."""
+
+    logrows: int
+    blocks: int
+    product_blocks: int
+    advice: int
+    fixed: int
+    equality: int
+    selectors: int
+    arguments: int
+    tables: int
+    instances: int
+    wide: bool
+
+    @property
+    def rows(self) -> int:
+        """2^k."""
+        return 1 << self.logrows
+
+    @property
+    def extension(self) -> int:
+        """By how much the domain of the quotient is larger than that of the circuit."""
+        return 8 if self.wide else 4
+
+    @property
+    def key_elements(self) -> int:
+        """Numbers of 32 bytes in the proving key: each column as values, as polynomial and over the large domain."""
+        return self.rows * ((2 + self.extension) * (self.fixed + self.equality) + 3 * self.extension)
+
+
+def count_columns(settings: Mapping[str, Any]) -> Columns:
+    """The columns that EZKL will make for these settings."""
+    args = settings["run_args"]
+    logrows, inner = args["logrows"], args["num_inner_cols"]
+    blocks = _blocks(settings["total_assignments"], inner, logrows)
+    products = _product_blocks(settings)
+    ranges = [_chunks(least, most, logrows) for least, most in settings["required_range_checks"]]
+    lookups = len(settings["required_lookups"])
+    low, high = args["lookup_range"]
+    chunks = _chunks(low, high, logrows) if lookups else 0
+    tables = sum(ranges) + (1 + lookups) * chunks if lookups else sum(ranges)
+    advice = 3 * inner * blocks + (4 * inner + _CHALLENGES) * products
+    gates = 4 * inner * blocks + 6 * blocks
+    product_gates = 6 * products**2 + (16 + 3 * inner) * products
+    looked_up = (len(ranges) + lookups) * inner * blocks
+    return Columns(
+        logrows=logrows,
+        blocks=blocks,
+        product_blocks=products,
+        advice=advice,
+        # Gates that exclude each other share a column: three columns for a block's ten gates.
+        fixed=1 + tables + looked_up + (2 * inner + 1) * blocks + 6 * products**2 + 4 * inner * products,
+        equality=2 + 3 * inner * blocks + 4 * inner * products,
+        selectors=gates + product_gates + (len(ranges) - 1 + lookups) * inner * blocks,
+        arguments=inner * blocks * (sum(ranges) + lookups * chunks),
+        tables=tables,
+        instances=sum(math.prod(shape) for shape in settings["model_instance_shapes"]),
+        wide=max((*ranges, chunks), default=1) > 1,
+    )
+
+
+def _blocks(cells: int, inner: int, logrows: int) -> int:
+    """How many blocks hold so many cells; the last cell of each is not used."""
+    return cells // (inner * ((1 << logrows) - _UNUSABLE) - 1) + 1
+
+
+def _product_blocks(settings: Mapping[str, Any]) -> int:
+    """Blocks of Freivalds' argument. EZKL also reserves room there for the products inside range checks, and leaves it empty."""
+    params, args = settings["einsum_params"], settings["run_args"]
+    if not params["total_einsum_col_size"] or args["disable_freivalds"]:
+        return 0
+    cells = params["total_einsum_col_size"]
+    for equation, sizes in params["equations"]:
+        inputs, output = equation.split("->")
+        if len(set(inputs.split(","))) == 1:
+            axes = [sizes[axis] for axis in output]
+            cells += 2 * math.prod(sizes.values()) + math.prod(axes) + 2 * sum(axes)
+    return _blocks(cells, args["num_inner_cols"], args["logrows"])
+
+
+def _chunks(low: int, high: int, logrows: int) -> int:
+    """How many columns a table of these bounds takes."""
+    return (high - low + 1) // ((1 << logrows) - _UNUSABLE) + 1
