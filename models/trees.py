@@ -25,7 +25,7 @@ class Forest(nn.Module):
     features: torch.Tensor
     thresholds: torch.Tensor
     paths: torch.Tensor
-    lefts: torch.Tensor
+    offset: torch.Tensor
     leaves: torch.Tensor
     start: torch.Tensor
 
@@ -38,14 +38,15 @@ class Forest(nn.Module):
     ) -> None:
         super().__init__()
         self.nodes = features.shape[1]
-        self.depth = int(np.log2(self.nodes + 1))
-        paths = _paths(self.depth)
+        depth = self.nodes.bit_length()
+        paths = _paths(depth)
         constants = {
             "features": features.ravel(),
             "thresholds": thresholds.ravel(),
             "paths": paths,
-            # Decisions to the left, which count when they are *not* taken to the right.
-            "lefts": (paths < 0).sum(axis=0).astype(np.float32),
+            # With it the sum is 1 where every decision on the way agrees, and 0 or less everywhere else: those to the left
+            # count while they are *not* taken to the right. A comparison would do, but EZKL 23.0.5 loses its scale.
+            "offset": ((paths < 0).sum(axis=0) - depth + 1).astype(np.float32),
             "leaves": leaves,
             "start": start,
         }
@@ -55,8 +56,7 @@ class Forest(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, features] to [N, classes], the raw scores."""
         right = (torch.index_select(x, 1, self.features) > self.thresholds).float()
-        agreeing = torch.matmul(right.reshape(-1, self.nodes), self.paths) + self.lefts
-        reached = (agreeing == self.depth).float()
+        reached = torch.relu(torch.matmul(right.reshape(-1, self.nodes), self.paths) + self.offset)
         return torch.matmul(reached.reshape(-1, self.leaves.shape[0]), self.leaves) + self.start
 
 
