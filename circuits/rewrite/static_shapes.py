@@ -34,11 +34,15 @@ def static_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     bound = onnx.ModelProto()
     bound.CopyFrom(model)
-    for value in (*bound.graph.input, *bound.graph.output):
+    for value in bound.graph.input:
         for dim in value.type.tensor_type.shape.dim:
-            # An output's other sizes are found by running the model once.
-            if dim.dim_param in free or (dim.dim_value <= 0 and value.name in {item.name for item in inputs}):
+            if dim.dim_value <= 0:
                 dim.dim_value = 1
+    for value in bound.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            # An exporter may call another size by the batch's name; running the model once tells.
+            if dim.dim_value <= 0:
+                dim.Clear()
     bound.graph.ClearField("value_info")
     return bound
 

@@ -383,3 +383,13 @@ def test_adoption_gives_the_same_bytes_each_time(light: Workplace) -> None:
     model = _labelled(_classifier(3, "SOFTMAX"), 5, 3)
     first, second = (_adopted(light, model)[0].SerializeToString(deterministic=True) for _ in range(2))
     assert first == second
+
+
+def test_an_outputs_size_is_measured_not_believed(light: Workplace) -> None:
+    """A batch that is tiled inside gives more rows than the output's declared batch."""
+    tile = helper.make_node("Tile", ["x", "twice"], ["y"])
+    model = _model(
+        [tile], [_value("x", ["N", 3])], [_value("y", ["N", 3])], {"twice": np.array([2, 1], np.int64)}
+    )
+    plain, _ = _adopted(light, model)
+    assert [dim.dim_value for dim in plain.graph.output[0].type.tensor_type.shape.dim] == [2, 3]
