@@ -3,6 +3,7 @@
 For each case, in one run, on the same ONNX file and the same samples: both circuits are made and set up, then the first sample
 is proved by turns, every step in a fresh process; the first round is kept and does not count.
 Then every held-out sample goes through both circuits' forward passes and is compared with the fp32 model.
+No model was trained on them, but verinfer chooses its circuit on them, and stock EZKL's calibration sees the first few.
 """
 
 from __future__ import annotations
