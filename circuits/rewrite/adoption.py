@@ -13,6 +13,7 @@ from .ml_operators import ML_OPERATORS, cut_labels, ml_operators
 from .plain_names import plain_names
 from .plain_types import plain_types
 from .rules import Rule
+from .spelled_out import SPELLED_OUT, spelled_out
 from .static_shapes import static_shapes
 
 ADOPTION: tuple[Rule, ...] = (
@@ -21,10 +22,11 @@ ADOPTION: tuple[Rule, ...] = (
     Rule("plain-types", plain_types),
     Rule("ml-operators", ml_operators),
     Rule("fixed-sizes", fixed_sizes),
+    Rule("spelled-out", spelled_out),
     Rule("plain-names", plain_names),
 )
 
-ADOPTED: frozenset[str] = ML_OPERATORS | FIXED
+ADOPTED: frozenset[str] = ML_OPERATORS | FIXED | SPELLED_OUT
 """Operators, with ``ai.onnx.ml:`` where they are of that domain, that a file may hold before adoption and not after."""
 
 

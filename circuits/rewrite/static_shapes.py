@@ -6,6 +6,8 @@ to choose, so it is refused.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx
 
 from verinfer.verifier.errors import Malformed
@@ -18,12 +20,7 @@ def static_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     initialised = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initialised]
-    free = {
-        (dim.dim_param or f"dimension {axis}"): (value.name, axis)
-        for value in inputs
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim)
-        if dim.dim_value <= 0
-    }
+    free = _free(inputs)
     for symbol, (name, axis) in free.items():
         if axis != 0 and "batch" not in symbol.lower():
             raise _refusal(name, symbol, "only a batch can be set to 1 without asking")
@@ -34,17 +31,27 @@ def static_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     bound = onnx.ModelProto()
     bound.CopyFrom(model)
-    for value in bound.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_value <= 0:
-                dim.dim_value = 1
-    for value in bound.graph.output:
-        for dim in value.type.tensor_type.shape.dim:
-            # An exporter may call another size by the batch's name; running the model once tells.
-            if dim.dim_value <= 0:
-                dim.Clear()
+    for dim in _open_dimensions(bound.graph.input):
+        dim.dim_value = 1
+    # An exporter may call another size by the batch's name, so an output's size is found by running the model once.
+    for dim in _open_dimensions(bound.graph.output):
+        dim.Clear()
     bound.graph.ClearField("value_info")
     return bound
+
+
+def _free(inputs: list[onnx.ValueInfoProto]) -> dict[str, tuple[str, int]]:
+    """An input and an axis for each open size, by the size's name."""
+    return {
+        (dim.dim_param or f"dimension {axis}"): (value.name, axis)
+        for value in inputs
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim)
+        if dim.dim_value <= 0
+    }
+
+
+def _open_dimensions(values: Iterable[onnx.ValueInfoProto]) -> list[onnx.TensorShapeProto.Dimension]:
+    return [dim for value in values for dim in value.type.tensor_type.shape.dim if dim.dim_value <= 0]
 
 
 def _all_fixed(model: onnx.ModelProto) -> bool:
