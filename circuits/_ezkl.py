@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,11 @@ def setup(*, compiled: str, vk: str, pk: str, srs: str) -> bool:
     return bool(ezkl.setup(model=compiled, vk_path=vk, pk_path=pk, srs_path=srs))  # type: ignore[call-arg]  # the stubs show no defaults
 
 
-def gen_witness(*, data: str, compiled: str, witness: str) -> list[list[str]]:
+def gen_witness(*, data: str, compiled: str, witness: str, tables: Sequence[int]) -> list[list[str]]:
     """Forward pass of one input; writes the witness and gives the outputs as field elements in hex.
 
+    `tables`: the least and largest number that lookup tables hold. A number outside gives a witness all the same, and a
+    prover that hangs: one of its threads logs that, and waits for ever for the interpreter that waits for it.
     Raises `UsageError` (``value-out-of-range``), `CouldNotCheck` (``artifact-torn``).
     """
     try:
@@ -65,10 +68,13 @@ def gen_witness(*, data: str, compiled: str, witness: str) -> list[list[str]]:
             "value-out-of-range", "A value inside the network leaves the circuit's range."
         ) from error
     try:
-        outputs: list[list[str]] = json.loads(Path(witness).read_text())["outputs"]
+        made = json.loads(Path(witness).read_text())
+        outputs: list[list[str]] = made["outputs"]
     except ValueError as error:
         # EZKL does not notice a full disk.
         raise CouldNotCheck("artifact-torn", "The witness was not written whole.") from error
+    if not tables[0] <= made["min_lookup_inputs"] <= made["max_lookup_inputs"] <= tables[1]:
+        raise UsageError("value-out-of-range", "A value inside the network leaves the circuit's tables.")
     return outputs
 
 
@@ -81,12 +87,13 @@ def forward_many(
         str(home / f"trial.{name}") for name in ("settings", "compiled", "data", "witness")
     )
     results: list[list[list[str]]] = []
+    tables = run_args["lookup_range"]
     try:
         ezkl.gen_settings(model=model, output=settings, py_run_args=_run_args(run_args))
         ezkl.compile_circuit(model=model, compiled_circuit=compiled, settings_path=settings)
         for item in json.loads(Path(inputs).read_text()):
             Path(data).write_text(json.dumps({"input_data": item}))
-            results.append(gen_witness(data=data, compiled=compiled, witness=witness))
+            results.append(gen_witness(data=data, compiled=compiled, witness=witness, tables=tables))
     except (RuntimeError, UsageError):
         return None
     return results

@@ -1,12 +1,11 @@
-"""Run args that may be chosen, and what proving with them costs, without making any key.
+"""Run args that may be chosen, and how many rows they take, without making any key.
 
-Takes a wrapped ONNX file; gives a list of `Price`, cheapest first. EZKL's ``gen_settings`` counts rows in milliseconds.
+Takes a wrapped ONNX file. EZKL's ``gen_settings`` counts rows in milliseconds.
 
-EZKL folds a circuit with more rows than 2^k into more blocks of columns, so k is free, and cost is columns times 2^k.
-Measured (2 cores, ezkl 23.0.5, 30 circuits of 1,000 to 5,000 rows, k = 9 to 13), proving took, within 25 %,
-``0.1 s + 2^k · (17 µs · advice columns + 45 µs)``. A table that does not fit 2^k costs a multiple, so none is tried.
+EZKL folds a circuit with more rows than 2^k into more blocks of columns, so k is free; what a shape costs is in `cost`.
+A table that does not fit 2^k costs a multiple, so none is tried.
 Rows depend on the number of legs, the rebase multiplier and the inner columns, hardly on scale and base.
-A higher multiplier saves rows and needs more range; with 3, LeNet-5 has a tenth fewer rows than with 2.
+A higher multiplier saves rows and needs more range.
 
 EZKL's count of rows varies a little from process to process. Canonical settings round it; a candidate that is so close to
 the edge that a rebuild might round it elsewhere is not steady, and not taken.
@@ -17,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -67,15 +66,6 @@ class Candidate:
         return self.scale, self.rebase, self.base, self.legs
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """A candidate, the advice columns it takes, and the estimated seconds of one proof."""
-
-    candidate: Candidate
-    advice: int
-    seconds: float
-
-
 def count_rows(
     wrapped: str, run_args: Sequence[dict[str, Any]], place: Workplace
 ) -> list[dict[str, Any] | None]:
@@ -86,8 +76,8 @@ def count_rows(
     return found
 
 
-def price_all(wrapped: str, place: Workplace) -> list[Price]:
-    """Every candidate with its estimated cost, cheapest first; raises `CouldNotCheck` (``no-circuit``)."""
+def count_all(wrapped: str, place: Workplace) -> list[tuple[Candidate, dict[str, Any]]]:
+    """Every candidate in every size worth trying, with EZKL's settings, whose scales are of another candidate of the same shape; raises `CouldNotCheck` (``no-circuit``)."""
     probe = count_rows(wrapped, [Candidate(scale=7, rebase=2, base=16384, legs=2).run_args()], place)[0]
     if probe is None:
         raise CouldNotCheck("no-circuit", "EZKL cannot import this model.")
@@ -101,23 +91,17 @@ def price_all(wrapped: str, place: Workplace) -> list[Price]:
     shapes = {_shape(candidate): candidate for candidate in wide}
     found = count_rows(wrapped, [candidate.run_args() for candidate in shapes.values()], place)
     counts = dict(zip(shapes, found, strict=True))
-    prices = [
-        _price(candidate, logrows, settings)
+    return [
+        _sized(candidate, logrows, settings)
         for candidate in wide
         if (settings := counts[_shape(candidate)]) is not None
         for logrows in _logrows(candidate, settings)
     ]
-    return sorted(prices, key=_order)
 
 
 def count_blocks(cells: int, columns: int, logrows: int) -> int:
     """How many blocks of columns EZKL makes for so many cells; found by trying: a block ends 6 rows before 2^k."""
     return cells // (columns * ((1 << logrows) - 6) - 1) + 1
-
-
-def estimate_seconds(advice: int, logrows: int) -> float:
-    """Proving time on 2 cores by the formula above."""
-    return 0.1 + (1 << logrows) * (17e-6 * advice + 45e-6)
 
 
 def is_steady(settings: dict[str, Any]) -> bool:
@@ -132,18 +116,18 @@ def _shape(candidate: Candidate) -> tuple[int, int, int]:
     return candidate.legs, candidate.rebase, candidate.columns
 
 
-def _price(candidate: Candidate, logrows: int, settings: dict[str, Any]) -> Price:
-    at = Candidate(**{**asdict(candidate), "logrows": logrows})
-    args = {**settings["run_args"], "logrows": logrows}
-    cells = _shifted({**settings, "run_args": args}, 0)["total_assignments"]
-    advice = 3 * at.columns * count_blocks(cells, at.columns, logrows)
-    return Price(at, advice, estimate_seconds(advice, logrows))
+def _sized(candidate: Candidate, logrows: int, settings: dict[str, Any]) -> tuple[Candidate, dict[str, Any]]:
+    at = replace(candidate, logrows=logrows)
+    return at, {**settings, "run_args": {**settings["run_args"], **_numbers(at)}}
 
 
-def _order(price: Price) -> tuple[int, int, int, str]:
-    """Cheapest first; within a tenth, fewer columns make shorter proofs that verify faster, then the finer scale."""
-    tenths = math.floor(math.log(price.seconds) / math.log(1.1))
-    return tenths, price.advice, -price.candidate.scale, json.dumps(asdict(price.candidate))
+def _numbers(candidate: Candidate) -> dict[str, int]:
+    return {
+        "logrows": candidate.logrows,
+        "input_scale": candidate.scale,
+        "param_scale": candidate.scale,
+        "decomp_base": candidate.base,
+    }
 
 
 def _numeric(*, large: bool) -> list[tuple[int, int, int, int]]:

@@ -12,9 +12,9 @@ from verinfer.verifier import files
 from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.srs import Provenance
 
-from .calibrate import Choice
 from .native import machine_memory
 from .package import Measured
+from .tune import Choice
 
 
 def write_card(
@@ -38,8 +38,8 @@ def describe(
         "srs": provenance,
         "ezkl": system.version,
         "run_args": system.run_args.to_json(),
-        "rows": choice.rows,
-        "candidates_tried": choice.tried,
+        "rows": choice.offer.settings["num_rows"],
+        "candidates_tried": choice.offers,
         "fidelity": {
             "samples": choice.fidelity.samples,
             "agreement_with_fp32": choice.fidelity.agreement if manifest.task == "classification" else None,
@@ -47,7 +47,7 @@ def describe(
         },
         "cost": {
             **measured.to_json(),
-            "estimated_prove_seconds": round(choice.seconds, 3),
+            "estimated_prove_seconds": round(choice.offer.cost.prove_seconds, 3),
             "pk_bytes": pk_bytes,
             "proof_bytes": system.proof_bytes,
         },

@@ -1,6 +1,6 @@
 """From a model folder to a circuit package, in one readable order.
 
-inspect, wrap with the challenge, samples, run args, settings, circuit, SRS, keys, a real proof as self-test, package.
+inspect, samples, search (rewrites, numbers, shape), wrap with the challenge, settings, circuit, SRS, keys, a real proof as self-test, package.
 The package appears at once, whole, or not at all: it is built aside and renamed.
 """
 
@@ -26,19 +26,26 @@ from verinfer.verifier.model_spec import SPEC_LIMIT, ModelSpec, parse_spec
 from verinfer.verifier.numbers import quantise
 from verinfer.verifier.wire import validate
 
-from . import calibrate, card, stages
-from .calibrate import Choice, Samples
+from . import card, stages, tune
+from .calibrate import Samples
 from .disk import naming_full_disk
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .package import BUNDLE_PARTS, Measured, Package, open_package, write_index
 from .prove import read_proof
 from .srs import Srs
 from .srs import choose as choose_srs
+from .targets import Targets
+from .tune import Choice
 
 OnProgress = Callable[[str, float], None]
 """Phase, and how much of it is done, 0 to 1."""
 
 MODEL_LIMIT = 1 << 30
+
+DEFAULT_TARGETS = Targets()
+
+BUDGET = 300.0
+"""Seconds for the search, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +64,18 @@ class Model:
 
 
 def compile_model(
-    folder: Path, out: Path, *, srs: Path | None, insecure_srs: bool, on_progress: OnProgress
+    folder: Path,
+    out: Path,
+    *,
+    srs: Path | None,
+    insecure_srs: bool,
+    on_progress: OnProgress,
+    targets: Targets = DEFAULT_TARGETS,
+    budget: float = BUDGET,
 ) -> Package:
-    """Build the package `out` from the model folder `folder`.
+    """Build the package `out` from the model folder `folder`: the cheapest circuit that meets the targets.
 
+    `budget`: seconds after which no more trial proofs are made.
     Raises `UsageError`, `Malformed` or `CouldNotCheck`; then `out` does not exist.
     """
     if out.exists():
@@ -81,33 +96,67 @@ def compile_model(
         on_progress("inspect", 0.0)
         model = read_model(folder, light)
         wrapped = home / "wrapped.onnx"
-        light.onnx("wrap", model=model.onnx, output=wrapped)
-        choice = calibrate.choose(
-            str(wrapped),
+        choice = tune.choose(
+            model.onnx,
             model.spec,
             model.samples,
             model.fp32,
+            targets,
             heavy,
-            lambda share: on_progress("calibrate", share),
+            prove=_Trials(model, heavy, srs, insecure_srs=insecure_srs),
+            deadline=time.monotonic() + budget,
+            on_progress=on_progress,
         )
+        run_args = choice.offer.run_args
         on_progress("circuit", 0.0)
-        circuit = stages.make_circuit(wrapped, choice.candidate.run_args(), home, heavy)
+        rewrites = choice.offer.rewrites.to_json()
+        stages.rewrite_and_wrap(model.onnx, rewrites, run_args["input_scale"], wrapped, light)
+        stages.check_rewrites(model.onnx, wrapped, model.spec, model.samples, light)
+        circuit = stages.make_circuit(wrapped, run_args, home, heavy)
         on_progress("srs", 0.0)
-        full = choose_srs(choice.candidate.logrows, given=srs, insecure=insecure_srs)
+        full = choose_srs(run_args["logrows"], given=srs, insecure=insecure_srs)
         on_progress("setup", 0.0)
         started = time.perf_counter()
         vk, pk = stages.make_keys(circuit, full, home, heavy)
         setup_ms = _since(started)
         on_progress("self-test", 0.0)
-        proof_bytes, measured = _self_test(circuit, pk, vk, full, model, choice, heavy, setup_ms)
+        proof_bytes, measured = _self_test(circuit, pk, vk, full, model, run_args, heavy, setup_ms)
         on_progress("package", 0.0)
         manifest = _manifest(model, wrapped, circuit, vk, full, choice, proof_bytes)
         _fill(home, model, circuit, vk, full, manifest)
         card.write_card(home, manifest, choice, measured, full.provenance)
-        write_index(home, measured, choice.candidate.logrows)
+        write_index(home, measured, run_args["logrows"])
         open_package(home)
         home.rename(out)
     return open_package(out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trials:
+    """Sets an offer up and proves the first sample with it: what an offer really costs."""
+
+    model: Model
+    place: Workplace
+    srs: Path | None
+    insecure_srs: bool
+
+    def __call__(self, offer: tune.Offer) -> float | None:
+        """Seconds of the bare proving call; None where this offer cannot be built here."""
+        with tempfile.TemporaryDirectory(dir=self.place.directory) as aside:
+            home, run_args = Path(aside), offer.run_args
+            wrapped = home / "wrapped.onnx"
+            try:
+                full = choose_srs(run_args["logrows"], given=self.srs, insecure=self.insecure_srs)
+                rewrites = offer.rewrites.to_json()
+                stages.rewrite_and_wrap(
+                    self.model.onnx, rewrites, run_args["input_scale"], wrapped, self.place
+                )
+                circuit = stages.make_circuit(wrapped, run_args, home, self.place)
+                vk, pk = stages.make_keys(circuit, full, home, self.place)
+                _, measured = _self_test(circuit, pk, vk, full, self.model, run_args, self.place, 0)
+            except (CouldNotCheck, UsageError):
+                return None
+            return measured.prove_ms / 1000
 
 
 def read_model(folder: Path, place: Workplace) -> Model:
@@ -127,7 +176,7 @@ def _self_test(
     vk: Path,
     srs: Srs,
     model: Model,
-    choice: Choice,
+    run_args: dict[str, Any],
     place: Workplace,
     setup_ms: int,
 ) -> tuple[int, Measured]:
@@ -137,7 +186,7 @@ def _self_test(
         home / name for name in ("test.json", "test.witness", "test.proof", "test.srs")
     )
     scales = circuit.description["model_input_scales"]
-    bound = choice.candidate.base**choice.candidate.legs
+    bound = run_args["decomp_base"] ** run_args["decomp_legs"]
     tensors = [
         [
             to_field_hex(quantise(value, scale, bound=bound, field=item.name))
@@ -149,7 +198,13 @@ def _self_test(
     data.write_text(json.dumps({"input_data": tensors}))
     cut.write_bytes(srs.cut)
     started = time.perf_counter()
-    place.ezkl("gen_witness", data=data, compiled=circuit.compiled, witness=witness)
+    place.ezkl(
+        "gen_witness",
+        data=data,
+        compiled=circuit.compiled,
+        witness=witness,
+        tables=circuit.description["run_args"]["lookup_range"],
+    )
     witness_ms, started = _since(started), time.perf_counter()
     cost = place.ezkl("prove", witness=witness, compiled=circuit.compiled, pk=pk, proof=proof, srs=srs.path)
     prove_ms, started = _since(started), time.perf_counter()
@@ -170,7 +225,7 @@ def _manifest(
 ) -> Manifest:
     spec, settings = model.spec, circuit.description
     run_args: dict[str, Any] = {
-        **choice.candidate.run_args(),
+        **choice.offer.run_args,
         "lookup_range": settings["run_args"]["lookup_range"],
     }
     return validate(
@@ -179,7 +234,7 @@ def _manifest(
             "type": MANIFEST_TYPE,
             "model": {"name": spec.name, "version": spec.version, "onnx": spec.onnx},
             "wrapped_onnx": files.digest_of(wrapped),
-            "rewrites": [],
+            "rewrites": choice.offer.rewrites.to_json(),
             "proof_system": {
                 "name": "ezkl-halo2-kzg",
                 "version": settings["version"],

@@ -121,7 +121,11 @@ class EzklProver:
         files.write_atomically(data, json.dumps({"input_data": tensors}).encode(), mode=files.PRIVATE)
         try:
             outputs = place.ezkl(
-                "gen_witness", data=data, compiled=package.path("model.compiled"), witness=witness
+                "gen_witness",
+                data=data,
+                compiled=package.path("model.compiled"),
+                witness=witness,
+                tables=package.manifest.proof_system.run_args.lookup_range,
             )
         except BaseException:
             witness.unlink(missing_ok=True)

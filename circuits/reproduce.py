@@ -23,6 +23,7 @@ from .calibrate import Fidelity
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .package import Package
 from .srs import open_srs
+from .targets import Targets
 
 OnProgress = Callable[[str, float], None]
 
@@ -39,7 +40,7 @@ class Reproduced:
 def reproduce(package: Package, network: Path, *, spec: Path | None, on_progress: OnProgress) -> Reproduced:
     """Rebuild from `network`, the ONNX file as its owner published it, and compare meanings with its published `spec`.
 
-    Wrapping, settings and keys are made again with the recorded run args; no search.
+    Rewriting, wrapping, settings and keys are made again with the recorded run args; no search.
     Without `spec` nothing is said about names, labels, pre- and postprocessing: they are not in an ONNX file.
     Raises `Rejected` (``not-reproduced``) naming the first thing that differs.
     """
@@ -56,14 +57,11 @@ def reproduce(package: Package, network: Path, *, spec: Path | None, on_progress
         _same("the ONNX file", sha256(files.read(network, limit=1 << 30)), manifest.model.onnx)
         if spec is not None:
             _compare_meaning(manifest, parse_spec(files.read(spec, limit=SPEC_LIMIT)))
-        if manifest.rewrites:
-            raise CouldNotCheck(
-                "rewrite-unknown", f"This version does not know the rewrite {manifest.rewrites[0].name}."
-            )
         stages.inspect(network, manifest, light)
         # Wrapping again gives a graph in which nothing consumes the challenge; another graph has another digest.
         wrapped = home / "wrapped.onnx"
-        light.onnx("wrap", model=network, output=wrapped)
+        rewrites = [item.to_json() for item in manifest.rewrites]
+        stages.rewrite_and_wrap(network, rewrites, system.run_args.input_scale, wrapped, light)
         _same("the wrapped ONNX", files.digest_of(wrapped), manifest.wrapped_onnx)
         on_progress("circuit", 0.0)
         circuit = stages.make_circuit(wrapped, system.run_args.to_json(), home, heavy)
@@ -77,11 +75,12 @@ def reproduce(package: Package, network: Path, *, spec: Path | None, on_progress
         on_progress("samples", 0.0)
         samples = stages.read_samples(package.path("samples.npz"), manifest, light)
         fp32 = stages.run_fp32(network, manifest, samples, light)
+        stages.check_rewrites(network, wrapped, manifest, samples, light)
         # The very circuit that was rebuilt, not one like it.
         fidelity = calibrate.measure(
             str(wrapped), system.run_args.to_json(), circuit.description, manifest, samples, fp32, heavy
         )
-        if fidelity is None or not calibrate.good(fidelity, manifest.task, fp32):
+        if fidelity is None or not calibrate.good(fidelity, manifest.task, fp32, Targets()):
             raise Rejected(
                 "not-reproduced", "The rebuilt circuit does not agree with the model on the samples."
             )

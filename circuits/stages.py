@@ -6,22 +6,30 @@ Each takes files and gives files; what EZKL wrote is read again, never believed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from verinfer.verifier import files, preprocess
-from verinfer.verifier.errors import UsageError
+from verinfer.verifier.digest import CHALLENGE_LIMBS, sha256
+from verinfer.verifier.errors import CouldNotCheck, UsageError
 from verinfer.verifier.manifest import CHALLENGE_NAME
 from verinfer.verifier.model_spec import InputSpec, OutputSpec
 from verinfer.verifier.settings import SETTINGS_LIMIT, canonical_settings
 
 from .calibrate import Described, Samples
 from .native import Workplace
+from .plan import Plan
 from .srs import Srs
 
 MOST_SAMPLES = 600
+
+LOWERING = "fixed-point"
+"""The name of the last rewrite, whose numbers are in the manifest; it is in no list of rules."""
+
+REWRITE_TOLERANCE = 1e-4
+"""Largest difference in fp32 between a network and its rewritten form, relative to its largest output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +66,71 @@ def read_samples(path: Path, spec: Described, place: Workplace) -> Samples:
     }
 
 
-def run_fp32(model: Path, spec: Described, samples: Samples, place: Workplace) -> list[list[list[float]]]:
-    """The fp32 model's outputs for every sample, by onnxruntime."""
-    path = place.directory / "preprocessed.npz"
-    tensors = {
+def write_tensors(path: Path, spec: Described, samples: Samples, place: Workplace) -> None:
+    """Preprocessed samples as an NPZ file."""
+    tensors: dict[str, dict[str, Any]] = {
         item.name: {"shape": list(item.shape), "dtype": item.dtype, "values": samples[item.name]}
         for item in spec.inputs
     }
+    # For wrapped networks, which take a challenge too and ignore it.
+    blank = [[0] * CHALLENGE_LIMBS] * len(next(iter(samples.values())))
+    tensors[CHALLENGE_NAME] = {"shape": [1, CHALLENGE_LIMBS], "dtype": "INT64", "values": blank}
     place.onnx("write_samples", path=path, tensors=tensors)
+
+
+def run_fp32(model: Path, spec: Described, samples: Samples, place: Workplace) -> list[list[list[float]]]:
+    """The fp32 model's outputs for every sample, by onnxruntime."""
+    path = place.directory / "preprocessed.npz"
+    write_tensors(path, spec, samples, place)
     outputs: list[list[list[float]]] = place.onnx("run_many", model=model, inputs=path)
     return outputs
+
+
+def rewrite_and_wrap(
+    network: Path, rewrites: Sequence[Mapping[str, Any]], scale: int, wrapped: Path, place: Workplace
+) -> None:
+    """Replay the manifest's rewrites on the given network, then add the challenge, last of all.
+
+    `scale` is the run args' input scale. Raises `CouldNotCheck` (``rewrite-unknown``).
+    """
+    rules = [item["name"] for item in rewrites if item["name"] != LOWERING]
+    current = apply_rules(network, rules, place)
+    for item in rewrites:
+        if item["name"] == LOWERING:
+            plan = Plan(scale, item["weights"], item["fractions"], tuple(map(bool, item["paired"])))
+            lowered = place.directory / "lowered-only.onnx"
+            place.simulate("write_lowered", model=current, output=lowered, plan=plan.to_json())
+            current = lowered
+    place.onnx("wrap", model=current, output=wrapped)
+
+
+def apply_rules(network: Path, rules: Sequence[str], place: Workplace) -> Path:
+    """The network after these rules, made once in this place for each network and list."""
+    if not rules:
+        return network
+    key = sha256("\n".join([files.digest_of(network), *rules]).encode())
+    applied = place.directory / f"rules-{key}.onnx"
+    if not applied.exists():
+        place.onnx("rewrite", model=network, output=applied, rules=list(rules))
+    return applied
+
+
+def check_rewrites(
+    network: Path, wrapped: Path, spec: Described, samples: Samples, place: Workplace
+) -> float:
+    """The largest difference of the rewritten network from the given one, relative to its largest output.
+
+    Raises `CouldNotCheck` (``rewrite-differs``) beyond `REWRITE_TOLERANCE`.
+    """
+    path = place.directory / "compared.npz"
+    write_tensors(path, spec, samples, place)
+    difference = float(place.onnx("compare", first=network, second=wrapped, inputs=path))
+    if not difference <= REWRITE_TOLERANCE:
+        raise CouldNotCheck(
+            "rewrite-differs",
+            f"The rewritten network differs from the given one by {difference:.2g}, relatively.",
+        )
+    return difference
 
 
 def make_circuit(wrapped: Path, run_args: dict[str, Any], home: Path, place: Workplace) -> Circuit:

@@ -52,7 +52,7 @@ class RunArgs(Wire):
     """The EZKL run args that were chosen; everything else is EZKL's default or fixed by verinfer."""
 
     input_scale: Natural
-    param_scale: Natural
+    param_scale: Integer
     scale_rebase_multiplier: Positive
     lookup_range: Annotated[Items[Integer], Field(min_length=2, max_length=2)]
     logrows: Annotated[Positive, Field(le=26)]
@@ -98,9 +98,21 @@ class EzklSystem(Wire):
 
 
 class Rewrite(Wire):
-    """One rewrite of the graph, by name, in the order of application."""
+    """One rewrite of the graph, by name, in the order of application; a fixed-point lowering has its numbers."""
 
     name: Name
+    weights: Items[Integer] | None = None
+    fractions: Items[Integer] | None = None
+    paired: Items[Annotated[Natural, Field(le=1)]] | None = None
+
+    @model_validator(mode="after")
+    def _numbers_of_a_lowering(self) -> Rewrite:
+        numbers = (self.weights, self.fractions, self.paired)
+        if any((item is None) != (self.name != "fixed-point") for item in numbers):
+            raise ValueError(
+                "fixed-point has weights, fractions and paired, other rewrites have none of them"
+            )
+        return self
 
 
 class Manifest(Wire):

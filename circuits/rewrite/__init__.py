@@ -4,7 +4,3 @@ A rule takes a model with static shapes, inferred and plain (`_onnx.inspect` acc
 Everything here runs inside a limited child.
 The manifest lists the rules that were applied, in order, so that `verinfer reproduce` can replay them.
 """
-
-from .rules import RULES, Rule, replay
-
-__all__ = ["RULES", "Rule", "replay"]

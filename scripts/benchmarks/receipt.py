@@ -103,7 +103,13 @@ def _bare_prover(package: Package, home: Path) -> Callable[[], object]:
     data, witness = scratch / "input.json", scratch / "witness.json"
     fields = [[to_field_hex(value) for value in values], [to_field_hex(0)] * 16]
     data.write_text(json.dumps({"input_data": fields}))
-    place.ezkl("gen_witness", data=data, compiled=package.path("model.compiled"), witness=witness)
+    place.ezkl(
+        "gen_witness",
+        data=data,
+        compiled=package.path("model.compiled"),
+        witness=witness,
+        tables=package.manifest.proof_system.run_args.lookup_range,
+    )
     assert prover_for(package.manifest).kind == EZKL_KIND
     return lambda: place.ezkl(
         "prove",

@@ -1,0 +1,73 @@
+"""The numbers of a fixed-point lowering, and where a network has room for them; plain values, without onnx.
+
+What they mean is in `rewrite.fixed_point`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import ceil, log2
+from typing import Any
+
+PARAM_SCALE = -44
+"""EZKL's ``param_scale`` for every lowered network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The numbers of a lowering, in the graph's own order.
+
+    `scale`: fraction bits of the inputs. `weights`: exponent b of each product's matrix.
+    `fractions`: to which fraction each value that products take is halved, where it has a larger one.
+    `paired`: products of one row that get a second, empty row, so that Freivalds' argument applies to them.
+    """
+
+    scale: int
+    weights: tuple[int, ...]
+    fractions: tuple[int, ...]
+    paired: tuple[bool, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a child takes it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product with a constant matrix: rows, terms and columns, and its largest weight.
+
+    `integral`: whole weights of whole numbers, which need no fraction.
+    """
+
+    name: str
+    rows: int
+    terms: int
+    columns: int
+    largest: float
+    integral: bool
+
+    def exponent(self, bits: int) -> int:
+        """The weight exponent at which the largest weight takes `bits` bits, its sign included."""
+        if self.integral:
+            return 0
+        return bits - 1 - ceil(log2(self.largest))
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor that products or curves take, or that two tensors multiplied make.
+
+    `given`: it is an input of the network. `curve`: not products take it; the result of a curve has its fraction.
+    """
+
+    name: str
+    given: bool
+    curve: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """Where a plan has choices."""
+
+    products: tuple[Product, ...]
+    values: tuple[Value, ...]

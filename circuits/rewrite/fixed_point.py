@@ -1,0 +1,562 @@
+"""Lowers a ReLU network to fixed-point numbers that EZKL computes by table: one cell per ReLU, one per halving.
+
+Takes a network of products with constant matrices, additions, ReLU and index operators, and a `Plan`;
+gives a network with the same fp32 meaning, to be compiled with ``param_scale = PARAM_SCALE`` and no rebasing by EZKL.
+
+EZKL gives each tensor a *label*: it reads the integer v at label l as v / 2^l.
+What a number is worth here is our own matter: v / 2^f with the *fraction* f.
+So the label is free, and three things follow (measured with EZKL 23.0.5; cells are of the main columns):
+
+- a constant w at label PARAM_SCALE stands for any weight exponent b: the integer is round(w·2^b), the label falls by PARAM_SCALE;
+- HardSwish is x for x >= 3 and 0 for x <= -3, so at a label of -2 or less it is exactly ReLU on integers: 1 cell, not 16;
+- near zero HardSwish is x/2, so at a label of 36 or more it is exactly floor(v/2 + 1/2): 1 cell, where a rebase takes 47.
+
+A product with a constant below 1 that is a power of two only moves the label.
+In fp32 all of it is exact but for HardSwish, whose error is below 2^-30 of the value at these labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import log2, prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ..plan import PARAM_SCALE, Plan, Product, Sites, Value
+
+HIGH = 40
+"""The label at which values are halved; HIGH + PARAM_SCALE is the label of every ReLU."""
+
+_CURVES = ("Sigmoid", "Tanh")
+_COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal")
+
+_OPSET = 14
+"""The first operator set with HardSwish."""
+
+_INDEX = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Slice", "Identity"}
+"""Operators that only move numbers; their further inputs are constants."""
+
+
+def find_sites(model: onnx.ModelProto) -> Sites | None:
+    """The sites of a network that can be lowered, None of any other."""
+    graph = _Graph(model)
+    floats = {
+        value.name for value in model.graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT
+    }
+    if not set(graph.inputs) <= floats or not all(graph.supports(node) for node in model.graph.node):
+        return None
+    products: list[Product] = []
+    values: list[Value] = []
+    for node in model.graph.node:
+        if (taken := graph.taken(node)) is None:
+            continue
+        value = Value(taken, given=taken in graph.inputs, curve=node.op_type != "MatMul")
+        if value.name not in [known.name for known in values]:
+            values.append(value)
+        if node.op_type != "MatMul":
+            continue
+        matrix = graph.constants[node.input[1]]
+        rows = prod(graph.shape(node.output[0])) // matrix.shape[1]
+        largest = float(np.abs(matrix).max())
+        products.append(
+            Product(
+                name=node.name or node.output[0],
+                rows=rows,
+                terms=matrix.shape[0],
+                columns=matrix.shape[1],
+                largest=largest,
+                integral=graph.integral(node.input[0]) and _whole(matrix),
+            )
+        )
+    if not products:
+        return None
+    return Sites(tuple(products), tuple(values))
+
+
+def lower(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+    """The network for EZKL, with the same inputs, outputs and fp32 function."""
+    return _Writer(model, plan, exact=False).write()
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """The same computation on integers in binary64, for trying plans quickly.
+
+    `tabled`: the network's further outputs, which are what the tables take, and the layers' names in the given network.
+    `fractions`: of each output. `cells`: how many cells depend on the plan, to compare plans by.
+    """
+
+    model: onnx.ModelProto
+    tabled: dict[str, str]
+    fractions: list[int]
+    cells: int
+
+
+def twin(model: onnx.ModelProto, plan: Plan) -> Twin:
+    """The twin of a lowered network."""
+    writer = _Writer(model, plan, exact=True)
+    return Twin(writer.write(), writer.tabled, writer.fractions, writer.cells)
+
+
+class _Graph:
+    """Look-ups on a model with inferred shapes."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        self.constants: dict[str, npt.NDArray[Any]] = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
+        }
+        for node in graph.node:
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        self.inputs = [value.name for value in graph.input if value.name not in self.constants]
+        self._producer = {output: node for node in graph.node for output in node.output}
+        self._users: dict[str, list[onnx.NodeProto]] = {}
+        for node in graph.node:
+            for name in node.input:
+                self._users.setdefault(name, []).append(node)
+        self._shapes = {
+            value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            for value in (*graph.input, *graph.value_info, *graph.output)
+        }
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The static shape of a tensor; raises `KeyError` where ONNX's inference finds none."""
+        return self._shapes[name]
+
+    def variable_inputs(self, node: onnx.NodeProto) -> list[str]:
+        """The inputs that are not constants."""
+        return [name for name in node.input if name and name not in self.constants]
+
+    def supports(self, node: onnx.NodeProto) -> bool:
+        """Whether the writer knows this node."""
+        variable = self.variable_inputs(node)
+        if node.op_type in ("Constant", "Relu", *_CURVES):
+            return True
+        if node.op_type in _COMPARISONS:
+            only_cast = all(user.op_type == "Cast" for user in self._users.get(node.output[0], ()))
+            exact = node.op_type != "Equal" or self.integral(variable[0] if variable else "")
+            return variable == [node.input[0]] and only_cast and exact
+        if node.op_type == "Cast":
+            made = self._producer.get(node.input[0])
+            return made is not None and made.op_type in _COMPARISONS
+        if node.op_type in _INDEX or node.op_type == "MaxPool":
+            # Axes as attributes are of old operator sets, which have no HardSwish.
+            return variable == [node.input[0]] and not {"axes", "starts"} & {
+                item.name for item in node.attribute
+            }
+        if node.op_type == "MatMul":
+            matrix = self.constants.get(node.input[1])
+            return (
+                variable == [node.input[0]] and matrix is not None and matrix.ndim == 2 and bool(matrix.any())
+            )
+        if node.op_type == "Add":
+            return len(variable) >= 1
+        if node.op_type == "Sub":
+            return bool(variable) and variable[0] == node.input[0]
+        if node.op_type == "Concat":
+            others = [self.constants[name] for name in node.input if name in self.constants]
+            return len(variable) >= 1 and not any(array.any() for array in others)
+        if node.op_type == "Mul":
+            return len(variable) == 2 or (
+                len(variable) == 1 and _shift(self.constants[_other(node, variable[0])]) is not None
+            )
+        return False
+
+    def taken(self, node: onnx.NodeProto) -> str | None:
+        """The tensor that must not have too many bits for this node's sake: halving happens there."""
+        variable = self.variable_inputs(node)
+        if node.op_type == "MatMul" or node.op_type in _CURVES:
+            return self.source(variable[0])
+        if node.op_type == "Mul" and len(variable) == 2:
+            return str(node.output[0])
+        return None
+
+    def integral(self, name: str) -> bool:
+        """Whether a tensor holds whole numbers at fraction 0: comparisons, and what whole matrices and sums make of them."""
+        node = self._producer.get(name)
+        if node is None:
+            return False
+        variable = self.variable_inputs(node)
+        if node.op_type == "Cast":
+            return True
+        if node.op_type in ("MatMul", "Add"):
+            constants = [self.constants[name] for name in node.input if name in self.constants]
+            return all(map(_whole, constants)) and all(map(self.integral, variable))
+        return node.op_type in _INDEX and len(variable) == 1 and self.integral(variable[0])
+
+    def most(self, name: str) -> npt.NDArray[Any] | None:
+        """An upper bound of a sum of comparisons, column by column; None where the form is another."""
+        node = self._producer.get(name)
+        if node is None:
+            return None
+        variable = self.variable_inputs(node)
+        if node.op_type == "Add" and len(variable) == 1:
+            below = self.most(variable[0])
+            return None if below is None else below + self.constants[_other(node, variable[0])]
+        if node.op_type != "MatMul":
+            return None
+        made = self._producer.get(self.source(variable[0]))
+        if made is None or made.op_type != "Cast":
+            return None
+        bound: npt.NDArray[Any] = np.maximum(self.constants[node.input[1]], 0).sum(axis=0)
+        return bound
+
+    def source(self, name: str) -> str:
+        """Where a product's value comes from: the smallest tensor from which index operators lead to it."""
+        best, current = name, name
+        while (node := self._producer.get(current)) is not None:
+            variable = self.variable_inputs(node)
+            if node.op_type not in (*_INDEX, "Concat") or len(variable) != 1:
+                break
+            current = variable[0]
+            if prod(self.shape(current)) <= prod(self.shape(best)):
+                best = current
+        return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A tensor in the written network: its name there, its label and its fraction.
+
+    `bias`: a vector along the last axis, in true units, that is still to be added.
+    """
+
+    name: str
+    label: int
+    fraction: int
+    bias: npt.NDArray[Any] | None = None
+
+
+class _Writer:
+    """Writes the lowered network, or with `exact` its twin on integers."""
+
+    def __init__(self, model: onnx.ModelProto, plan: Plan, *, exact: bool) -> None:
+        self._model, self._plan, self._exact = model, plan, exact
+        self._graph = _Graph(model)
+        sites = find_sites(model)
+        assert sites is not None
+        self._sites = sites
+        self._values = {value.name: index for index, value in enumerate(sites.values)}
+        self._products = iter(range(len(sites.products)))
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._numbers: dict[str, _Number] = {}
+        self.tabled: dict[str, str] = {}
+        self.fractions: list[int] = []
+        self.cells = 0
+
+    def write(self) -> onnx.ModelProto:
+        """The whole network."""
+        given = self._model.graph
+        for value in given.input:
+            if value.name in self._graph.inputs:
+                # All values live at one label, so that one table serves every ReLU.
+                number = _Number(value.name, self._plan.scale, self._plan.scale)
+                self._keep(value.name, self._at_label(number, HIGH))
+        for node in given.node:
+            if node.op_type != "Constant":
+                self._keep(node.output[0], self._node(node))
+        outputs = []
+        for value in given.output:
+            number = self._settled(self._numbers[value.name])
+            self.fractions.append(number.fraction)
+            number = self._at_label(number, number.fraction)
+            self._emit("Identity", [number.name], output=value.name)
+            outputs.append(self._typed(value))
+        inputs = [self._typed(value) for value in given.input if value.name in self._graph.inputs]
+        tapped = (
+            [helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in self.tabled]
+            if self._exact
+            else []
+        )
+        graph = helper.make_graph(
+            self._nodes, given.name or "network", inputs, [*outputs, *tapped], self._constants
+        )
+        given_set = max(item.version for item in self._model.opset_import if item.domain in ("", "ai.onnx"))
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", max(given_set, _OPSET))])
+        model.ir_version = self._model.ir_version
+        return model
+
+    def _node(self, node: onnx.NodeProto) -> _Number:
+        variable = [self._numbers[name] for name in self._graph.variable_inputs(node)]
+        if node.op_type == "Add" and len(variable) == 1:
+            bias = self._graph.constants[_other(node, self._graph.variable_inputs(node)[0])]
+            shape = self._graph.shape(node.output[0])
+            if bias.size == shape[-1] and bias.shape[-1:] == shape[-1:]:
+                return self._later(variable[0], bias)
+            return self._plus_constant(self._settled(variable[0]), bias)
+        if node.op_type == "Add":
+            return self._plus(variable[0], variable[1], node.output[0])
+        if node.op_type == "Gather" and variable[0].bias is not None:
+            return self._gathered(node, variable[0])
+        variable = [self._settled(number) for number in variable]
+        if node.op_type == "MatMul":
+            return self._product(node, variable[0])
+        if node.op_type == "Sub" and len(variable) == 1:
+            return self._plus_constant(variable[0], -self._graph.constants[node.input[1]])
+        if node.op_type == "Sub":
+            return self._plus(variable[0], variable[1], node.output[0], operator="Sub")
+        if node.op_type == "Relu":
+            return self._relu(variable[0], node.output[0])
+        if node.op_type in _CURVES:
+            return self._curve(node, variable[0])
+        if node.op_type == "Cast":
+            return variable[0]
+        if node.op_type == "Equal":
+            return self._equal(node, variable[0])
+        if node.op_type in _COMPARISONS:
+            return self._compared(node, variable[0])
+        if node.op_type == "Mul" and len(variable) == 2:
+            first, second = variable
+            made = self._emit("Mul", [first.name, second.name])
+            return _Number(made, first.label + second.label, first.fraction + second.fraction)
+        if node.op_type == "Concat" and len(variable) > 1:
+            return self._joined(node)
+        if node.op_type == "Mul":
+            by = _shift(self._graph.constants[_other(node, self._graph.variable_inputs(node)[0])])
+            assert by is not None
+            number = variable[0]
+            return _Number(
+                self._at_label(number, number.label + by).name, number.label + by, number.fraction + by
+            )
+        return self._moved(node, variable[0])
+
+    def _product(self, node: onnx.NodeProto, number: _Number) -> _Number:
+        index = next(self._products)
+        exponent = self._plan.weights[index]
+        matrix = np.asarray(self._graph.constants[node.input[1]], np.float64) * 2.0**exponent
+        weights = self._constant(_rounded(matrix) if self._exact else matrix * 2.0**-PARAM_SCALE)
+        taken = number.name
+        # A product of one row costs a cell for each weight that is not zero.
+        if self._sites.products[index].rows == 1 and not self._plan.paired[index]:
+            self.cells += int(np.count_nonzero(_rounded(matrix)))
+        if self._plan.paired[index] and not self._exact:
+            empty = self._constant(np.zeros((1, matrix.shape[0])))
+            taken = self._emit(
+                "Reshape", [taken, self._constant(np.array([1, matrix.shape[0]]), np.dtype("i8"))]
+            )
+            taken = self._emit("Concat", [taken, empty], axis=0)
+        made = self._emit("MatMul", [taken, weights])
+        if self._plan.paired[index] and not self._exact:
+            made = self._emit("Gather", [made, self._constant(np.array([0]), np.dtype("i8"))], axis=0)
+        shape = self._graph.shape(node.output[0])
+        if self._plan.paired[index] and not self._exact and shape != (1, matrix.shape[1]):
+            made = self._emit("Reshape", [made, self._constant(np.array(shape), np.dtype("i8"))])
+        return _Number(made, number.label + PARAM_SCALE, number.fraction + exponent)
+
+    def _plus_constant(self, number: _Number, bias: npt.NDArray[Any]) -> _Number:
+        values = np.asarray(bias, np.float64) * 2.0**number.fraction
+        # EZKL quantises a constant for its place only where it is used once, and its importer merges equal ones.
+        values = values * (1 + len(self._constants) * 2.0**-22)
+        constant = self._constant(_rounded(values) if self._exact else values * 2.0**-number.label)
+        return _Number(self._emit("Add", [number.name, constant]), number.label, number.fraction)
+
+    def _later(self, number: _Number, bias: npt.NDArray[Any]) -> _Number:
+        """Add a vector when it is needed: after other vectors, and after Gathers, which EZKL's importer would move it behind."""
+        vector = np.asarray(bias, np.float64).reshape(-1)
+        return replace(number, bias=vector if number.bias is None else number.bias + vector)
+
+    def _settled(self, number: _Number) -> _Number:
+        """The number with its bias added."""
+        return number if number.bias is None else self._plus_constant(replace(number, bias=None), number.bias)
+
+    def _plus(self, first: _Number, second: _Number, layer: str, operator: str = "Add") -> _Number:
+        if operator == "Add" and (first.bias is None) != (second.bias is None):
+            bias = first.bias if first.bias is not None else second.bias
+            bare = [replace(number, bias=None) for number in (first, second)]
+            return replace(self._plus(bare[0], bare[1], layer), bias=bias)
+        first, second = (self._settled(number) for number in (first, second))
+        first, second = self._alike([first, second], layer)
+        return _Number(self._emit(operator, [first.name, second.name]), first.label, first.fraction)
+
+    def _alike(self, numbers: Sequence[_Number], layer: str) -> list[_Number]:
+        """The same values, all with the smallest fraction among them and one label."""
+        if len({(number.label, number.fraction) for number in numbers}) == 1:
+            return list(numbers)
+        fraction = min(number.fraction for number in numbers)
+        return [
+            self._at_label(self._halved(number, number.fraction - fraction, layer), HIGH)
+            for number in numbers
+        ]
+
+    def _joined(self, node: onnx.NodeProto) -> _Number:
+        variable = self._graph.variable_inputs(node)
+        settled = [self._settled(self._numbers[name]) for name in variable]
+        numbers = self._alike(settled, node.output[0])
+        names = {name: number.name for name, number in zip(variable, numbers, strict=True)}
+        inputs = [names.get(name) or self._constant(self._graph.constants[name]) for name in node.input]
+        made = self._emit("Concat", inputs, axis=helper.get_node_attr_value(node, "axis"))
+        return _Number(made, numbers[0].label, numbers[0].fraction)
+
+    def _curve(self, node: onnx.NodeProto, number: _Number) -> _Number:
+        """A table of a smooth curve, at the label that is the fraction."""
+        at = self._at_label(number, number.fraction)
+        if not self._exact:
+            return _Number(self._emit(node.op_type, [at.name]), at.label, at.fraction)
+        self.tabled[at.name] = node.output[0]
+        true = self._emit("Mul", [at.name, self._constant(np.array(2.0**-number.fraction))])
+        scaled = self._emit(
+            "Mul", [self._emit(node.op_type, [true]), self._constant(np.array(2.0**number.fraction))]
+        )
+        rounded = self._emit("Floor", [self._emit("Add", [scaled, self._constant(np.array(0.5))])])
+        return _Number(rounded, at.label, at.fraction)
+
+    def _compared(self, node: onnx.NodeProto, number: _Number) -> _Number:
+        """1 where the comparison holds, else 0: relu(v) - relu(v - 1) of the integer v that is 1 or more just there."""
+        limit = np.asarray(self._graph.constants[node.input[1]], np.float64) * 2.0**number.fraction
+        # v = x - floor(limit) is at least 1 just where x > limit; where x >= limit, with ceil(limit) - 1 for the floor.
+        strict = node.op_type in ("Greater", "LessOrEqual")
+        least = np.floor(limit) if strict else np.ceil(limit) - 1
+        moved = self._plus_constant(number, -least * 2.0**-number.fraction)
+        first = self._relu(moved, node.output[0])
+        low = self._at_label(moved, HIGH + PARAM_SCALE)
+        one = self._plus_constant(_Number(low.name, low.label, 0), np.array(-1.0))
+        second = self._relu(one, node.output[0])
+        above = node.op_type in ("Greater", "GreaterOrEqual")
+        ordered = (first.name, second.name) if above else (second.name, first.name)
+        made = _Number(self._emit("Sub", list(ordered)), first.label, 0)
+        return made if above else self._plus_constant(made, np.array(1.0))
+
+    def _equal(self, node: onnx.NodeProto, number: _Number) -> _Number:
+        """1 where two whole numbers are equal, else 0: the second difference of relu, or its end where none is larger."""
+        assert number.fraction == 0
+        wanted = self._graph.constants[node.input[1]]
+        most = self._graph.most(node.input[0])
+        ends = [
+            self._relu(self._plus_constant(number, step - wanted), node.output[0])
+            for step in ((1,) if most is not None and (most <= wanted).all() else (1, 0, -1))
+        ]
+        if len(ends) == 1:
+            return _Number(ends[0].name, ends[0].label, 0)
+        above, below = (self._emit("Sub", [ends[i].name, ends[i + 1].name]) for i in (0, 1))
+        return _Number(self._emit("Sub", [above, below]), ends[0].label, 0)
+
+    def _relu(self, number: _Number, layer: str) -> _Number:
+        low = self._at_label(number, HIGH + PARAM_SCALE)
+        if self._exact:
+            self.tabled[low.name] = layer
+        made = self._emit("Relu" if self._exact else "HardSwish", [low.name])
+        return _Number(made, low.label, low.fraction)
+
+    def _gathered(self, node: onnx.NodeProto, number: _Number) -> _Number:
+        """A Gather before the bias, whose elements it also picks where it picks along the last axis."""
+        assert number.bias is not None
+        rank = len(self._graph.shape(node.input[0]))
+        axis = next((item.i for item in node.attribute if item.name == "axis"), 0) % rank
+        indices = self._graph.constants[node.input[1]]
+        last = axis == rank - 1
+        if indices.ndim != 1 and (last or indices.ndim == 0 and rank == 1):
+            return self._moved(node, self._settled(number))
+        moved = self._moved(node, replace(number, bias=None))
+        return replace(moved, bias=number.bias[indices] if last else number.bias)
+
+    def _moved(self, node: onnx.NodeProto, number: _Number) -> _Number:
+        names = []
+        for name in node.input:
+            if name in self._graph.constants:
+                array = self._graph.constants[name]
+                names.append(
+                    self._constant(
+                        array, array.dtype if array.dtype.kind != "f" or node.op_type != "Concat" else None
+                    )
+                )
+            else:
+                names.append(number.name if name else "")
+        output = f"n{len(self._nodes)}"
+        copy = helper.make_node(node.op_type, names, [output], name=f"{node.op_type}_{len(self._nodes)}")
+        copy.attribute.extend(node.attribute)
+        self._nodes.append(copy)
+        return _Number(output, number.label, number.fraction)
+
+    def _keep(self, name: str, number: _Number) -> None:
+        """Remember a tensor; a value that products take is halved first, where it is smallest."""
+        index = self._values.get(name)
+        if index is not None and name not in self._graph.inputs:
+            number = self._settled(number)
+            number = self._at_label(
+                self._halved(number, number.fraction - self._plan.fractions[index], name), HIGH
+            )
+        self._numbers[name] = number
+
+    def _halved(self, number: _Number, times: int, layer: str) -> _Number:
+        if times <= 0:
+            return number
+        high = self._at_label(number, HIGH)
+        name = high.name
+        if self._exact:
+            self.tabled.setdefault(name, layer)
+        self.cells += times * prod(self._graph.shape(layer))
+        for _ in range(times):
+            if self._exact:
+                half = self._emit("Mul", [name, self._constant(np.array(0.5))])
+                name = self._emit("Floor", [self._emit("Add", [half, self._constant(np.array(0.5))])])
+            else:
+                name = self._emit("HardSwish", [name])
+        return _Number(name, HIGH, high.fraction - times)
+
+    def _at_label(self, number: _Number, label: int) -> _Number:
+        """The same integers at another label: one cell each way up, and one for each step of -PARAM_SCALE down."""
+        if self._exact or number.label == label:
+            return _Number(number.name, label, number.fraction)
+        name, current = number.name, number.label
+        while current > label:
+            # The integer 1 at PARAM_SCALE.
+            name = self._emit("Mul", [name, self._constant(np.array([2.0**-PARAM_SCALE]))])
+            current += PARAM_SCALE
+        if current < label:
+            name = self._emit("Mul", [name, self._constant(np.array([2.0 ** (current - label)]))])
+        return _Number(name, label, number.fraction)
+
+    def _typed(self, value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+        if not self._exact:
+            return value
+        shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        return helper.make_tensor_value_info(value.name, TensorProto.DOUBLE, shape)
+
+    def _emit(
+        self, operator: str, inputs: Sequence[str], output: str | None = None, **attributes: Any
+    ) -> str:
+        name = output or f"n{len(self._nodes)}"
+        node = helper.make_node(
+            operator, list(inputs), [name], name=f"{operator}_{len(self._nodes)}", **attributes
+        )
+        self._nodes.append(node)
+        return name
+
+    def _constant(self, array: npt.NDArray[Any], dtype: np.dtype[Any] | None = None) -> str:
+        # Each use has a constant of its own: EZKL quantises one anew for the place where it stands.
+        name = f"c{len(self._constants)}"
+        kind = dtype or np.dtype(np.float64 if self._exact else np.float32)
+        self._constants.append(numpy_helper.from_array(np.asarray(array, kind), name))
+        return name
+
+
+def _rounded(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Half away from zero, as EZKL rounds constants."""
+    rounded: npt.NDArray[np.float64] = np.copysign(np.floor(np.abs(values) + 0.5), values)
+    return rounded
+
+
+def _whole(array: npt.NDArray[Any]) -> bool:
+    return bool((array == np.round(array)).all())
+
+
+def _other(node: onnx.NodeProto, name: str) -> str:
+    return str(node.input[1] if node.input[0] == name else node.input[0])
+
+
+def _shift(constant: npt.NDArray[Any]) -> int | None:
+    """The t where the constant is the scalar 2^-t with t > 0, else None."""
+    if (
+        constant.size != 1
+        or not 0 < (value := float(constant.ravel()[0])) < 1
+        or not log2(value).is_integer()
+    ):
+        return None
+    return -int(log2(value))

@@ -1,0 +1,59 @@
+"""What a circuit must meet: ``accuracy>=0.995, memory<=8GB, time<=30s, error<=0.02``.
+
+`accuracy` is agreement of the label with the fp32 model; `error`, for a regression, a share of the outputs' range.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from verinfer.verifier.errors import UsageError
+
+_TERM = re.compile(r"(accuracy|error|memory|time)(>=|<=)([0-9]+(?:\.[0-9]+)?)([a-zA-Z%]*)")
+_UNITS: dict[str, dict[str, float]] = {
+    "accuracy": {"": 1.0, "%": 0.01},
+    "error": {"": 1.0, "%": 0.01},
+    "memory": {"MB": 1e6, "GB": 1e9, "MiB": float(1 << 20), "GiB": float(1 << 30)},
+    "time": {"s": 1.0, "m": 60.0, "min": 60.0, "ms": 1e-3},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Least agreement and largest error against fp32, and what one proof may take at most (None: whatever it takes)."""
+
+    agreement: float = 0.995
+    error: float = 0.02
+    memory_bytes: int | None = None
+    seconds: float | None = None
+
+
+def parse_targets(text: str) -> Targets:
+    """Read targets; each at most once; raises `UsageError` (``target-malformed``)."""
+    found: dict[str, float] = {}
+    for part in filter(None, (piece.replace(" ", "") for piece in text.split(","))):
+        match = _TERM.fullmatch(part)
+        if match is None:
+            raise _malformed(part, 'write for example "accuracy>=0.995, memory<=8GB, time<=30s"')
+        name, relation, number, unit = match.groups()
+        if (relation == ">=") != (name == "accuracy"):
+            raise _malformed(part, f"{name} takes {'>=' if name == 'accuracy' else '<='}")
+        if unit not in _UNITS[name]:
+            raise _malformed(part, f"units of {name}: {', '.join(unit or 'none' for unit in _UNITS[name])}")
+        if name in found:
+            raise _malformed(part, f"{name} is there twice")
+        found[name] = float(number) * _UNITS[name][unit]
+    if not 0 <= found.get("accuracy", 0) <= 1:
+        raise _malformed(text, "accuracy is a share between 0 and 1")
+    default = Targets()
+    return Targets(
+        agreement=found.get("accuracy", default.agreement),
+        error=found.get("error", default.error),
+        memory_bytes=int(found["memory"]) if "memory" in found else None,
+        seconds=found.get("time"),
+    )
+
+
+def _malformed(part: str, why: str) -> UsageError:
+    return UsageError("target-malformed", f"The target {part!r} cannot be read: {why}.")

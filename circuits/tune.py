@@ -1,0 +1,390 @@
+"""Chooses a circuit: which rewrites, which numbers, which shape; the cheapest that meets the targets.
+
+1. *rules*: those rewrites without which the network has more cells;
+2. *numbers*: EZKL's own scales and decompositions (`candidates`), and, for a ReLU network, a fixed-point lowering (`lowering`);
+3. *shape*: inner columns and k, priced by the cost model without making a key;
+4. *fidelity*: EZKL's own forward pass on the samples, cheapest offer first, until one is good;
+5. *proof*: the best few are set up and proved for real, as long as the budget lasts, and the fastest is taken.
+
+Deterministic but for the last step's clock: without a budget for it, one model gives one choice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from verinfer.verifier.errors import CouldNotCheck
+
+from . import calibrate, lowering
+from .calibrate import Described, Fidelity, Outputs, Samples
+from .candidates import Candidate, count_all, count_rows, is_steady
+from .cost import Cost, load_coefficients, predict
+from .native import Workplace
+from .plan import PARAM_SCALE, Plan, Sites
+from .stages import apply_rules, rewrite_and_wrap, write_tensors
+from .targets import Targets
+
+_NEVER = 1000
+"""A rebase multiplier at which EZKL never rebases: a lowered network does it itself."""
+
+_MAKE_PRODUCTS = ("fold", "batch-normalisation", "gemm", "average-pool", "global-average-pool", "convolution")
+"""Rules that turn layers into products, which are what can be lowered, whatever they win alone."""
+
+_LARGE_PRODUCT = 4096
+"""Weights of a product of one row from which on its place is worth a thought."""
+
+_BLINDING_ROWS = 24
+_MOST_MEASURED = 40
+_MOST_PROVED = 3
+_CLOSE = 1.4
+"""Offers that are estimated within this factor of the best are worth a real proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrites:
+    """What was done to the given network: the rules by name, and a lowering's numbers."""
+
+    rules: tuple[str, ...] = ()
+    plan: Plan | None = None
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """As the manifest has it; the scale of a lowering is the run args' input scale."""
+        listed: list[dict[str, Any]] = [{"name": name} for name in self.rules]
+        if self.plan is not None:
+            listed.append(
+                {
+                    "name": "fixed-point",
+                    "weights": list(self.plan.weights),
+                    "fractions": list(self.plan.fractions),
+                    "paired": [int(flag) for flag in self.plan.paired],
+                }
+            )
+        return listed
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A circuit that could be made, and what it would cost."""
+
+    rewrites: Rewrites
+    run_args: dict[str, Any]
+    settings: dict[str, Any]
+    cost: Cost
+
+    @property
+    def numbers(self) -> str:
+        """What decides the values that the circuit computes, as one text."""
+        args = {name: self.run_args[name] for name in _NUMBERS}
+        plan = replace(self.rewrites.plan, paired=()) if self.rewrites.plan else None
+        return json.dumps([args, plan.to_json() if plan else None], sort_keys=True)
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        args = self.run_args
+        how = (
+            "tables"
+            if self.rewrites.plan
+            else f"scale {args['input_scale']}, x{args['scale_rebase_multiplier']}"
+        )
+        return f"{how}, k={args['logrows']}, {args['num_inner_cols']} col, base {args['decomp_base']}^{args['decomp_legs']}"
+
+
+_NUMBERS = ("input_scale", "param_scale", "scale_rebase_multiplier", "decomp_base", "decomp_legs")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One offer on the frontier of accuracy against cost, for the card."""
+
+    label: str
+    logrows: int
+    rows: int
+    seconds: float
+    prove_bytes: int
+    agreement: float
+    error: float
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The chosen circuit, how well it does, and what else was looked at."""
+
+    offer: Offer
+    fidelity: Fidelity
+    frontier: tuple[Point, ...]
+    offers: int
+
+
+def choose(
+    network: Path,
+    spec: Described,
+    samples: Samples,
+    expected: Outputs,
+    targets: Targets,
+    place: Workplace,
+    *,
+    prove: Callable[[Offer], float | None],
+    deadline: float,
+    on_progress: Callable[[str, float], None],
+) -> Choice:
+    """The cheapest circuit that meets the targets on the samples; raises `CouldNotCheck` (``no-circuit``).
+
+    `prove` sets an offer up and gives the seconds of a real proof, None where it cannot; it is asked until `deadline`,
+    a time of `time.monotonic`.
+    """
+    on_progress("rewrite", 0.0)
+    rules = choose_rules(network, place)
+    offers = [
+        *_plain_offers(network, rules, place),
+        *_lowered_offers(network, rules, spec, samples, expected, targets, place, on_progress),
+    ]
+    offers = [offer for offer in offers if _affordable(offer, targets)]
+    if not offers:
+        raise CouldNotCheck("no-circuit", "No circuit of this model fits the targets for memory and time.")
+    offers.sort(key=_order)
+    good, points = _measure(network, offers, spec, samples, expected, targets, place, on_progress)
+    chosen, seconds = _prove(good, prove, deadline, on_progress)
+    fidelity = next(fidelity for offer, fidelity in good if offer is chosen)
+    frontier = tuple(
+        _point(offer, found, chosen=offer is chosen, seconds=seconds.get(offer.label))
+        for offer, found in points
+    )
+    return Choice(chosen, fidelity, frontier, len(offers))
+
+
+def choose_rules(network: Path, place: Workplace) -> tuple[str, ...]:
+    """Those rules without which the network has more cells, in order; none where all of them together win nothing."""
+    cells: dict[tuple[str, ...], float] = {}
+
+    def count(rules: tuple[str, ...]) -> float:
+        if rules not in cells:
+            wrapped = place.directory / "rules.onnx"
+            rewrite_and_wrap(network, Rewrites(rules).to_json(), 0, wrapped, place)
+            probe = Candidate(scale=7, rebase=2, base=16384, legs=2)
+            found = count_rows(str(wrapped), [probe.run_args()], place)[0]
+            cells[rules] = math.inf if found is None else count_cells(found)
+        return cells[rules]
+
+    kept = names = rule_names(place)
+    for name in reversed(names):
+        fewer = tuple(rule for rule in kept if rule != name)
+        if count(fewer) <= count(kept):
+            kept = fewer
+    return kept
+
+
+def rule_names(place: Workplace) -> tuple[str, ...]:
+    """The rules that this version knows, in the order of application."""
+    return tuple(place.simulate("rule_names"))
+
+
+def count_cells(settings: dict[str, Any]) -> int:
+    """Cells of the main columns and of Freivalds' argument."""
+    return int(settings["total_assignments"]) + int(settings["einsum_params"]["total_einsum_col_size"])
+
+
+def _plain_offers(network: Path, rules: tuple[str, ...], place: Workplace) -> list[Offer]:
+    """EZKL's own numbers on the rewritten network."""
+    wrapped = place.directory / "plain.onnx"
+    rewrite_and_wrap(network, Rewrites(rules).to_json(), 0, wrapped, place)
+    try:
+        found = count_all(str(wrapped), place)
+    except CouldNotCheck:
+        return []
+    coefficients = load_coefficients()
+    return [
+        Offer(Rewrites(rules), candidate.run_args(), settings, predict(settings, coefficients))
+        for candidate, settings in found
+    ]
+
+
+def _lowered_offers(
+    network: Path,
+    rules: tuple[str, ...],
+    spec: Described,
+    samples: Samples,
+    expected: Outputs,
+    targets: Targets,
+    place: Workplace,
+    on_progress: Callable[[str, float], None],
+) -> list[Offer]:
+    """Fixed-point lowerings, where the network can be lowered."""
+    wanted = tuple(rule for rule in rule_names(place) if rule in {*rules, *_MAKE_PRODUCTS})
+    rewritten = apply_rules(network, wanted, place)
+    sites = lowering.read_sites(rewritten, place)
+    if sites is None:
+        return []
+    inputs = place.directory / "tuning.npz"
+    write_tensors(inputs, spec, samples, place)
+    trials = lowering.search(
+        rewritten,
+        inputs,
+        sites,
+        spec.task,
+        expected,
+        targets,
+        place,
+        lambda share: on_progress("numbers", share),
+    )
+    offers = []
+    for trial in trials[:2]:
+        for paired in _pairings(sites):
+            plan = replace(trial.plan, paired=paired)
+            offers += _shapes(network, Rewrites(wanted, plan), trial, place)
+    return offers
+
+
+def _pairings(sites: Sites) -> list[tuple[bool, ...]]:
+    """Which large products of one row are worth a try in Freivalds' columns, where there may be room."""
+    large = [
+        index
+        for index, item in enumerate(sites.products)
+        if item.rows == 1 and item.terms * item.columns >= _LARGE_PRODUCT
+    ][:3]
+    chosen = [subset for count in range(len(large) + 1) for subset in combinations(large, count)]
+    return [tuple(index in subset for index in range(len(sites.products))) for subset in chosen]
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Inner columns, and whether products may use Freivalds' argument and its columns."""
+
+    columns: int
+    freivalds: bool
+
+
+def _shapes(network: Path, rewrites: Rewrites, trial: lowering.Trial, place: Workplace) -> list[Offer]:
+    """A lowering in every shape that could be the cheapest."""
+    assert rewrites.plan is not None
+    wrapped = place.directory / "lowered.onnx"
+    rewrite_and_wrap(network, rewrites.to_json(), rewrites.plan.scale, wrapped, place)
+    least = max(9, math.ceil(math.log2(max(trial.table, 256) + _BLINDING_ROWS)))
+    forms = [_Form(columns, freivalds) for columns in (1, 2) for freivalds in (True, False)]
+    probes = count_rows(str(wrapped), [_run_args(rewrites.plan, trial, form, least) for form in forms], place)
+    coefficients = load_coefficients()
+    offers = []
+    for form, settings in zip(forms, probes, strict=True):
+        if settings is None:
+            continue
+        most = max(least, math.ceil(math.log2(settings["num_rows"] + _BLINDING_ROWS)))
+        for logrows in range(max(least, most - 2), most + 1):
+            args = _run_args(rewrites.plan, trial, form, logrows)
+            sized = {**settings, "run_args": {**settings["run_args"], "logrows": logrows}}
+            offers.append(Offer(rewrites, args, sized, predict(sized, coefficients)))
+    return offers
+
+
+def _run_args(plan: Plan, trial: lowering.Trial, form: _Form, logrows: int) -> dict[str, Any]:
+    args = Candidate(
+        scale=plan.scale, rebase=_NEVER, base=256, legs=2, columns=form.columns, logrows=logrows
+    ).run_args()
+    return {
+        **args,
+        "param_scale": PARAM_SCALE,
+        "lookup_range": [trial.low, trial.high],
+        "disable_freivalds": not form.freivalds,
+    }
+
+
+def _affordable(offer: Offer, targets: Targets) -> bool:
+    return (targets.memory_bytes is None or offer.cost.prove_bytes <= targets.memory_bytes) and (
+        targets.seconds is None or offer.cost.prove_seconds <= targets.seconds
+    )
+
+
+def _order(offer: Offer) -> tuple[int, int, str]:
+    """Cheapest first; within a tenth, shorter proofs, which verify faster."""
+    tenths = math.floor(math.log(offer.cost.prove_seconds) / math.log(1.1))
+    return tenths, offer.cost.proof_bytes, offer.label
+
+
+def _measure(
+    network: Path,
+    offers: Sequence[Offer],
+    spec: Described,
+    samples: Samples,
+    expected: Outputs,
+    targets: Targets,
+    place: Workplace,
+    on_progress: Callable[[str, float], None],
+) -> tuple[list[tuple[Offer, Fidelity]], list[tuple[Offer, Fidelity]]]:
+    """The good offers that are worth a real proof, and all that were measured; EZKL computes, cheapest offer first."""
+    good: list[tuple[Offer, Fidelity]] = []
+    seen: dict[str, Fidelity | None] = {}
+    points: list[tuple[Offer, Fidelity]] = []
+    wrapped = place.directory / "measured.onnx"
+    for offer in offers:
+        if good and offer.cost.prove_seconds > _CLOSE * good[0][0].cost.prove_seconds:
+            break
+        if len(good) >= _MOST_PROVED or (not good and len(seen) >= _MOST_MEASURED):
+            break
+        on_progress("fidelity", len(seen) / _MOST_MEASURED)
+        rewrite_and_wrap(network, offer.rewrites.to_json(), offer.run_args["input_scale"], wrapped, place)
+        settings = count_rows(str(wrapped), [offer.run_args], place)[0]
+        if settings is None or not is_steady(settings):
+            continue
+        offer = replace(offer, settings=settings)  # noqa: PLW2901 - of these very run args, not of the same shape
+        if offer.numbers not in seen:
+            seen[offer.numbers] = calibrate.screened(
+                str(wrapped), offer.run_args, offer.settings, spec, samples, expected, targets, place
+            )
+            if (found := seen[offer.numbers]) is not None:
+                points.append((offer, found))
+        fidelity = seen[offer.numbers]
+        if fidelity is not None and calibrate.good(fidelity, spec.task, expected, targets):
+            good.append((offer, fidelity))
+    if good:
+        return good, points
+    best = max((found.agreement for _, found in points), default=None)
+    error = min((found.error for _, found in points), default=None)
+    what = (
+        "none stays in range" if best is None else f"the best agrees on {best:.2%}, least error {error:.3g}"
+    )
+    raise CouldNotCheck(
+        "no-circuit", f"None of {len(seen)} choices of numbers agrees with the fp32 model: {what}."
+    )
+
+
+def _prove(
+    good: Sequence[tuple[Offer, Fidelity]],
+    prove: Callable[[Offer], float | None],
+    deadline: float,
+    on_progress: Callable[[str, float], None],
+) -> tuple[Offer, dict[str, float]]:
+    """The offer that really proves fastest, of those for which there is time."""
+    seconds: dict[str, float] = {}
+    if len(good) > 1:
+        for index, (offer, _) in enumerate(good):
+            on_progress("trial proofs", index / len(good))
+            if time.monotonic() + 4 * (offer.cost.prove_seconds + offer.cost.setup_seconds) > deadline:
+                continue
+            found = prove(offer)
+            if found is not None:
+                seconds[offer.label] = found
+    chosen = min(
+        (offer for offer, _ in good),
+        key=lambda offer: seconds.get(offer.label, offer.cost.prove_seconds if not seconds else math.inf),
+    )
+    return chosen, seconds
+
+
+def _point(offer: Offer, fidelity: Fidelity, *, chosen: bool, seconds: float | None) -> Point:
+    return Point(
+        label=offer.label,
+        logrows=offer.run_args["logrows"],
+        rows=offer.settings["num_rows"],
+        seconds=offer.cost.prove_seconds if seconds is None else seconds,
+        prove_bytes=offer.cost.prove_bytes,
+        agreement=fidelity.agreement,
+        error=fidelity.error,
+        chosen=chosen,
+    )
