@@ -12,6 +12,7 @@ from .fixed_sizes import FIXED, fixed_sizes
 from .ml_operators import ML_OPERATORS, cut_labels, ml_operators
 from .plain_names import plain_names
 from .plain_types import plain_types
+from .quantised import QUANTISED, quantised
 from .rules import Rule
 from .spelled_out import SPELLED_OUT, spelled_out
 from .static_shapes import static_shapes
@@ -22,11 +23,12 @@ ADOPTION: tuple[Rule, ...] = (
     Rule("plain-types", plain_types),
     Rule("ml-operators", ml_operators),
     Rule("fixed-sizes", fixed_sizes),
+    Rule("quantised", quantised),
     Rule("spelled-out", spelled_out),
     Rule("plain-names", plain_names),
 )
 
-ADOPTED: frozenset[str] = ML_OPERATORS | FIXED | SPELLED_OUT
+ADOPTED: frozenset[str] = ML_OPERATORS | FIXED | SPELLED_OUT | QUANTISED
 """Operators, with ``ai.onnx.ml:`` where they are of that domain, that a file may hold before adoption and not after."""
 
 
