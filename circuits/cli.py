@@ -1,24 +1,33 @@
-"""``verinfer compile``, ``reproduce``, ``card`` and ``srs``: library functions plus arguments and output."""
+"""The commands of circuits: library functions plus arguments and output."""
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from verinfer.verifier import files
 from verinfer.verifier.digest import sha256
+from verinfer.verifier.errors import UsageError
 
+from . import estimate as estimates
+from . import plots
+from . import profile as profiles
 from . import srs as srs_files
 from .compile import compile_model
+from .cost import load_coefficients
+from .native import Workplace, heavy_limits
 from .package import Package, open_package
 from .reproduce import reproduce as rebuild
 
 Folder = click.Path(path_type=Path, exists=True, file_okay=False)
 File = click.Path(path_type=Path, exists=True, dir_okay=False)
+Either = click.Path(path_type=Path, exists=True)
 
 
 @click.command("compile")
@@ -75,6 +84,43 @@ def reproduce(package: Path, network: Path, spec: Path | None, *, as_json: bool)
 def card(package: Path, *, as_json: bool) -> None:
     """Print what PACKAGE is, how well it agrees with fp32, and what it costs."""
     _print_card(open_package(package), as_json=as_json)
+
+
+@click.command("estimate")
+@click.argument("model", type=Either)
+@click.option(
+    "--memory", type=click.FloatRange(min=0.1), help="GB that may be used; default: this machine's."
+)
+@click.option("--json", "as_json", is_flag=True)
+def estimate(model: Path, memory: float | None, *, as_json: bool) -> None:
+    """Say what a circuit of MODEL (a model folder or an ONNX file) would take, or that it cannot fit."""
+    found = estimates.estimate(model, memory=None if memory is None else int(memory * 1e9))
+    click.echo(json.dumps(found.to_json()) if as_json else estimates.as_text(found, load_coefficients()))
+
+
+@click.command("profile")
+@click.argument("model", type=Either)
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it, as an SVG file.")
+@click.option("--json", "as_json", is_flag=True)
+def profile(model: Path, plot: Path | None, *, as_json: bool) -> None:
+    """Print the rows of each layer of MODEL: a circuit package, a model folder or an ONNX file."""
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise UsageError("usage", "--plot writes SVG; give it a file name that ends in .svg.")
+    layers = _layers(model)
+    if plot is not None:
+        bars = [plots.Bar(item.name, item.cells, f"{item.cells:,} · {item.operator}") for item in layers]
+        files.write_atomically(plot, plots.bars(bars, "rows per layer").encode())
+    click.echo(json.dumps([item.to_json() for item in layers]) if as_json else profiles.as_table(layers))
+
+
+def _layers(model: Path) -> tuple[profiles.Layer, ...]:
+    if not (model / "package.json").is_file():
+        return estimates.estimate(model).layers
+    package = open_package(model)
+    with tempfile.TemporaryDirectory(prefix="verinfer-profile-") as home:
+        place = Workplace(directory=Path(home), limits=heavy_limits())
+        run_args = package.manifest.proof_system.run_args.to_json()
+        return profiles.profile(package.path("wrapped.onnx"), run_args, place)
 
 
 @click.group("srs")
