@@ -25,12 +25,13 @@ MOST_NODES = 1 << 17
 """More could be rewritten, and not be proven."""
 
 _COMPARISONS = {
-    "BRANCH_LEQ": ("LessOrEqual", "Greater"),
-    "BRANCH_LT": ("Less", ""),
-    "BRANCH_GTE": ("GreaterOrEqual", "Less"),
-    "BRANCH_GT": ("Greater", ""),
+    "BRANCH_LEQ": "LessOrEqual",
+    "BRANCH_LT": "Less",
+    "BRANCH_GTE": "GreaterOrEqual",
+    "BRANCH_GT": "Greater",
 }
-"""The operator of each mode, and before opset 12 the one whose opposite it is."""
+_OPPOSITES = {"BRANCH_LEQ": "BRANCH_GT", "BRANCH_GTE": "BRANCH_LT"}
+"""Before opset 12 the first ones have no operator: there the opposite is asked, and the children change places."""
 
 Weights = npt.NDArray[np.float64]
 
@@ -70,12 +71,12 @@ def classifier(graph: Graph, node: onnx.NodeProto) -> None:
         node.output[1],
     )
     if classes == 2 and len(set(ids)) == 1:
-        ensemble = _read(node, "class", [0] * len(ids), 1)
+        ensemble = _read(graph, node, "class", [0] * len(ids), 1)
         score = _write(graph, node, ensemble, base[-1:] if len(base) else np.zeros(1))
         positive = bool((weights >= 0).all())
         both_classes(graph, score, post, output, probability=positive)
         return
-    ensemble = _read(node, "class", ids, classes)
+    ensemble = _read(graph, node, "class", ids, classes)
     transform(graph, _write(graph, node, ensemble, _spread(base, classes)), post, output)
 
 
@@ -83,7 +84,7 @@ def regressor(graph: Graph, node: onnx.NodeProto) -> None:
     """Write a TreeEnsembleRegressor's output, [N, targets]."""
     targets = attribute(node, "n_targets", 1)
     kind = attribute(node, "aggregate_function", "SUM")
-    ensemble = _read(node, "target", attribute(node, "target_ids", []), targets)
+    ensemble = _read(graph, node, "target", attribute(node, "target_ids", []), targets)
     if kind not in ("SUM", "AVERAGE"):
         raise unsupported(f"the aggregate_function {kind[:32]} of TreeEnsembleRegressor has no rewrite")
     share = 1.0 / len({tree for tree, _ in ensemble.index}) if kind == "AVERAGE" else 1.0
@@ -92,7 +93,7 @@ def regressor(graph: Graph, node: onnx.NodeProto) -> None:
     transform(graph, score, attribute(node, "post_transform", "NONE"), node.output[0])
 
 
-def _read(node: onnx.NodeProto, kind: str, ids: Sequence[int], targets: int) -> _Ensemble:
+def _read(graph: Graph, node: onnx.NodeProto, kind: str, ids: Sequence[int], targets: int) -> _Ensemble:
     trees, numbers = attribute(node, "nodes_treeids", []), attribute(node, "nodes_nodeids", [])
     modes = [mode.decode() for mode in attribute(node, "nodes_modes", [])]
     features = list(attribute(node, "nodes_featureids", []))
@@ -120,6 +121,11 @@ def _read(node: onnx.NodeProto, kind: str, ids: Sequence[int], targets: int) -> 
             raise unsupported("a leaf of a tree ensemble is of no class")
         leaves.setdefault((tree, number), np.zeros(targets))[target] += float(weight)
     children = [((tree, when), (tree, other)) for tree, when, other in zip(trees, whens, elses, strict=True)]
+    if graph.opset < 12:
+        children = [
+            pair[::-1] if mode in _OPPOSITES else pair for mode, pair in zip(modes, children, strict=True)
+        ]
+        modes = [_OPPOSITES.get(mode, mode) for mode in modes]
     return _Ensemble(modes, features, thresholds.astype(np.float32), children, index, leaves, targets)
 
 
@@ -214,7 +220,7 @@ def _comparisons(
             np.array([[one for _, one in different]], np.float32), f"{hint}.thresholds"
         )
         values = graph.emit("Gather", [given, features], graph.fresh(f"{hint}.values"), axis=1)
-        truth = _compare(graph, mode, [values, thresholds], hint)
+        truth = graph.emit(_COMPARISONS[mode], [values, thresholds], graph.fresh(f"{hint}.truth"))
         parts.append(graph.emit("Cast", [truth], graph.fresh(f"{hint}.holds"), to=TensorProto.FLOAT))
         where = {one: count + number for number, one in enumerate(different)}
         places |= {place: where[one] for place, one in asked.items()}
@@ -222,15 +228,6 @@ def _comparisons(
     if len(parts) == 1:
         return parts[0], places
     return graph.emit("Concat", parts, graph.fresh(f"{hint}.holds"), axis=1), places
-
-
-def _compare(graph: Graph, mode: str, pair: list[str], hint: str) -> str:
-    operator, opposite = _COMPARISONS[mode]
-    if graph.opset >= 12 or not opposite:
-        return graph.emit(operator, pair, graph.fresh(f"{hint}.truth"))
-    return graph.emit(
-        "Not", [graph.emit(opposite, pair, graph.fresh(f"{hint}.untrue"))], graph.fresh(f"{hint}.truth")
-    )
 
 
 def _taken(graph: Graph, hint: str, levels: list[_Level], holds: str, places: dict[int, int]) -> str:
