@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,19 +21,55 @@ from . import estimate as estimates
 from . import plots
 from . import profile as profiles
 from . import srs as srs_files
-from .compile import compile_model
+from .adopt import Given, Task, make_folder
+from .compile import BUDGET, compile_model
 from .cost import load_coefficients
 from .native import Workplace, heavy_limits
 from .package import Package, open_package
 from .reproduce import reproduce as rebuild
+from .targets import parse_targets
 
 Folder = click.Path(path_type=Path, exists=True, file_okay=False)
 File = click.Path(path_type=Path, exists=True, dir_okay=False)
 Either = click.Path(path_type=Path, exists=True)
 
 
+class _Duration(click.ParamType[float]):
+    """Seconds from texts like 90, 90s, 5m, 1h."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds, or a usage error."""
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)?", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no duration; write for example 90s or 5m", param, ctx)
+        return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+
+
 @click.command("compile")
-@click.argument("model", type=Folder)
+@click.argument("model", type=Either)
+@click.option(
+    "--data", type=File, help="For a bare ONNX file: an NPZ of samples, and their answers as `expected`."
+)
+@click.option("--name", help="For a bare ONNX file: the model's name; default: the file's.")
+@click.option("--task", type=click.Choice(["classification", "regression"]), help="For a bare ONNX file.")
+@click.option(
+    "--labels", type=File, help="For a bare ONNX file: the classes, one a line; default: 0, 1, 2, ..."
+)
+@click.option(
+    "--target",
+    default="",
+    metavar="TEXT",
+    help='What the circuit must meet, as "accuracy>=0.995, memory<=8GB, time<=30s"; for a regression "error<=0.02".',
+)
+@click.option(
+    "--budget",
+    type=_Duration(),
+    default=BUDGET,
+    show_default="5m",
+    help="After this no more trial proofs are made.",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The package's folder; must not exist."
 )
@@ -40,11 +78,55 @@ Either = click.Path(path_type=Path, exists=True)
     "--insecure-srs", is_flag=True, help="Use a local SRS, whose maker can forge proofs: for trials only."
 )
 @click.option("--json", "as_json", is_flag=True, help="The card as JSON.")
-def compile_(model: Path, out: Path, srs: Path | None, *, insecure_srs: bool, as_json: bool) -> None:
-    """Compile the model folder MODEL (network.onnx, spec.json, samples.npz) to a circuit package."""
-    with _progress(quiet=as_json) as on_progress:
-        package = compile_model(model, out, srs=srs, insecure_srs=insecure_srs, on_progress=on_progress)
+def compile_(
+    model: Path,
+    out: Path,
+    srs: Path | None,
+    target: str,
+    budget: float,
+    *,
+    insecure_srs: bool,
+    as_json: bool,
+    **bare: Any,
+) -> None:
+    """Compile MODEL to a circuit package: a model folder (network.onnx, spec.json, samples.npz), or an ONNX file with --data.
+
+    The cheapest circuit that meets the targets is searched; without any, 99.5 % of labels must be the fp32 model's.
+    """
+    targets = parse_targets(target)
+    with _progress(quiet=as_json) as on_progress, _as_folder(model, **bare) as folder:
+        package = compile_model(
+            folder,
+            out,
+            srs=srs,
+            insecure_srs=insecure_srs,
+            on_progress=on_progress,
+            targets=targets,
+            budget=budget,
+        )
     _print_card(package, as_json=as_json)
+
+
+@contextmanager
+def _as_folder(
+    model: Path, *, data: Path | None, name: str | None, task: Task | None, labels: Path | None
+) -> Iterator[Path]:
+    """The model folder itself, or one made for a while from a bare ONNX file."""
+    if model.is_dir():
+        if any(item is not None for item in (data, name, task, labels)):
+            raise UsageError(
+                "usage", "--data, --name, --task and --labels go with an ONNX file, not with a folder."
+            )
+        yield model
+        return
+    if data is None:
+        raise UsageError("usage", f"{model} is a file; give its samples with --data FILE.npz.")
+    with tempfile.TemporaryDirectory(prefix="verinfer-adopt-") as aside:
+        place = Workplace(directory=Path(aside), limits=heavy_limits())
+        classes = None if labels is None else files.read(labels, limit=1 << 20).decode().splitlines()
+        given = Given(onnx=model, samples=data, name=name or model.stem, task=task, labels=classes)
+        make_folder(given, Path(aside) / "model", place)
+        yield Path(aside) / "model"
 
 
 @click.command("reproduce")

@@ -20,14 +20,14 @@ from .native import Workplace
 from .plan import Plan, Product, Sites, Value
 from .targets import Targets
 
-SCALES = (3, 4, 5, 6, 7, 8)
-ACTIVATION_BITS = (4, 5, 6, 7, 8, 9, 10)
-WEIGHT_BITS = (3, 4, 5, 6, 7, 8)
+SCALES = (3, 4, 5, 6, 8)
+ACTIVATION_BITS = (5, 6, 7, 8, 10)
+WEIGHT_BITS = (4, 5, 6, 8)
 LARGEST_TABLE = 1 << 17
 _SLACK = 1.1
 """Tables reach this much beyond what the samples, scaled by the margin, need."""
 
-_SCREEN = 24
+_FIRST, _SCREEN = 6, 24
 _CHUNK = 12
 _KEPT = 6
 _MOST_STEPS = 16
@@ -90,7 +90,8 @@ def search(
     screened: list[Trial] = []
     for start in range(0, len(grid), _CHUNK):
         on_progress(0.6 * start / len(grid))
-        screened += run(grid[start : start + _CHUNK], _SCREEN)
+        chunk = [trial.plan for trial in run(grid[start : start + _CHUNK], _FIRST)]
+        screened += run(chunk, _SCREEN) if chunk else []
     screened.sort(key=lambda trial: (trial.cost, trial.plan.to_json().__repr__()))
     kept: list[Trial] = []
     for start in range(0, len(screened), _KEPT):

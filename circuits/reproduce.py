@@ -20,6 +20,7 @@ from verinfer.verifier.model_spec import SPEC_LIMIT, ModelSpec, parse_spec
 
 from . import calibrate, stages
 from .calibrate import Fidelity
+from .compile import MODEL_LIMIT
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .package import Package
 from .srs import open_srs
@@ -54,7 +55,12 @@ def reproduce(package: Package, network: Path, *, spec: Path | None, on_progress
             raise CouldNotCheck(
                 "native-missing", f"The circuit was made by ezkl {system.version}; install that one."
             )
-        _same("the ONNX file", sha256(files.read(network, limit=1 << 30)), manifest.model.onnx)
+        if sha256(files.read(network, limit=MODEL_LIMIT)) != manifest.model.onnx:
+            # The owner may have compiled the plain form of this file, which adoption makes, the same every time.
+            plain = home / "plain.onnx"
+            light.onnx("adopt", model=network, output=plain)
+            network = plain
+        _same("the ONNX file", sha256(files.read(network, limit=MODEL_LIMIT)), manifest.model.onnx)
         if spec is not None:
             _compare_meaning(manifest, parse_spec(files.read(spec, limit=SPEC_LIMIT)))
         stages.inspect(network, manifest, light)

@@ -26,10 +26,14 @@ from . import calibrate, lowering
 from .calibrate import Described, Fidelity, Outputs, Samples
 from .candidates import Candidate, count_all, count_rows, is_steady
 from .cost import Cost, load_coefficients, predict
+from .locate import explain
 from .native import Workplace
 from .plan import PARAM_SCALE, Plan, Sites
 from .stages import apply_rules, rewrite_and_wrap, write_tensors
 from .targets import Targets
+
+_PROBE = Candidate(scale=7, rebase=2, base=16384, legs=2)
+"""Numbers at which rules are compared."""
 
 _NEVER = 1000
 """A rebase multiplier at which EZKL never rebases: a lowered network does it itself."""
@@ -147,6 +151,8 @@ def choose(
         *_plain_offers(network, rules, place),
         *_lowered_offers(network, rules, spec, samples, expected, targets, place, on_progress),
     ]
+    if not offers:
+        raise explain(network, _PROBE.run_args(), place)
     offers = [offer for offer in offers if _affordable(offer, targets)]
     if not offers:
         raise CouldNotCheck("no-circuit", "No circuit of this model fits the targets for memory and time.")
@@ -169,8 +175,7 @@ def choose_rules(network: Path, place: Workplace) -> tuple[str, ...]:
         if rules not in cells:
             wrapped = place.directory / "rules.onnx"
             rewrite_and_wrap(network, Rewrites(rules).to_json(), 0, wrapped, place)
-            probe = Candidate(scale=7, rebase=2, base=16384, legs=2)
-            found = count_rows(str(wrapped), [probe.run_args()], place)[0]
+            found = count_rows(str(wrapped), [_PROBE.run_args()], place)[0]
             cells[rules] = math.inf if found is None else count_cells(found)
         return cells[rules]
 

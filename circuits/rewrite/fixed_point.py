@@ -333,9 +333,6 @@ class _Writer:
         matrix = np.asarray(self._graph.constants[node.input[1]], np.float64) * 2.0**exponent
         weights = self._constant(_rounded(matrix) if self._exact else matrix * 2.0**-PARAM_SCALE)
         taken = number.name
-        # A product of one row costs a cell for each weight that is not zero.
-        if self._sites.products[index].rows == 1 and not self._plan.paired[index]:
-            self.cells += int(np.count_nonzero(_rounded(matrix)))
         if self._plan.paired[index] and not self._exact:
             empty = self._constant(np.zeros((1, matrix.shape[0])))
             taken = self._emit(
@@ -451,7 +448,7 @@ class _Writer:
         axis = next((item.i for item in node.attribute if item.name == "axis"), 0) % rank
         indices = self._graph.constants[node.input[1]]
         last = axis == rank - 1
-        if indices.ndim != 1 and (last or indices.ndim == 0 and rank == 1):
+        if indices.ndim != 1 and (last or (indices.ndim == 0 and rank == 1)):
             return self._moved(node, self._settled(number))
         moved = self._moved(node, replace(number, bias=None))
         return replace(moved, bias=number.bias[indices] if last else number.bias)

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from verinfer.circuits import calibrate
+from verinfer.circuits import tune
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
@@ -167,12 +167,16 @@ def flip(text: str, byte: int = 40) -> str:
 
 
 def build(name: str, out: Path, *, scale: int | None = None) -> Package:
-    def choose(*arguments: Any) -> calibrate.Choice:
-        choice = real(*arguments)
-        return choice if scale is None else replace(choice, candidate=replace(choice.candidate, scale=scale))
+    def choose(*arguments: Any, **named: Any) -> tune.Choice:
+        choice = real(*arguments, **named)
+        if scale is None:
+            return choice
+        args = choice.offer.run_args
+        scales = {name: scale for name in ("input_scale", "param_scale") if args[name] >= 0}
+        return replace(choice, offer=replace(choice.offer, run_args={**args, **scales}))
 
-    real = calibrate.choose
-    with patch.object(calibrate, "choose", choose):
+    real = tune.choose
+    with patch.object(tune, "choose", choose):
         return compile_model(
             ZOO / name, out, srs=None, insecure_srs=True, on_progress=lambda _phase, _share: None
         )

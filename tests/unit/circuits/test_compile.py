@@ -17,13 +17,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from verinfer.circuits import calibrate, stages
 from verinfer.circuits import compile as building
 from verinfer.circuits import reproduce as rebuilding
-from verinfer.circuits.candidates import Candidate
+from verinfer.circuits import stages, tune
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
+from verinfer.circuits.plan import PARAM_SCALE
 from verinfer.circuits.prove import prover_for
 from verinfer.circuits.reproduce import reproduce
 from verinfer.circuits.srs import open_srs
@@ -132,18 +132,17 @@ def test_run_args_that_nobody_measured_are_not_reproduced(
     quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dishonest owner's circuit with useless weights (param_scale 1) is not confirmed by measuring a better one."""
-    honest = Candidate.run_args
 
-    def coarse(self: Candidate) -> dict[str, Any]:
-        return {**honest(self), "param_scale": 1}
+    def unchecked(*arguments: Any, **named: Any) -> Any:
+        choice = choose(*arguments, **named)
+        args = choice.offer.run_args
+        coarse = (
+            {"param_scale": 1} if choice.offer.rewrites.plan is None else {"param_scale": PARAM_SCALE - 5}
+        )
+        return replace(choice, offer=replace(choice.offer, run_args={**args, **coarse}))
 
-    def unchecked(*arguments: Any) -> Any:
-        choice = choose(*arguments)
-        monkeypatch.setattr(Candidate, "run_args", coarse)
-        return choice
-
-    choose = calibrate.choose
-    monkeypatch.setattr(calibrate, "choose", unchecked)
+    choose = tune.choose
+    monkeypatch.setattr(tune, "choose", unchecked)
     package = compile_model(quick, tmp_path / "bad", srs=None, insecure_srs=True, on_progress=_quiet)
     monkeypatch.undo()
     with pytest.raises(Rejected) as caught:
