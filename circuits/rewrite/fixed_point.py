@@ -17,10 +17,10 @@ In fp32 all of it is exact but for HardSwish, whose error is below 2^-30 of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log2, prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -284,48 +284,43 @@ class _Writer:
         return model
 
     def _node(self, node: onnx.NodeProto) -> _Number:
-        variable = [self._numbers[name] for name in self._graph.variable_inputs(node)]
-        if node.op_type == "Add" and len(variable) == 1:
-            bias = self._graph.constants[_other(node, self._graph.variable_inputs(node)[0])]
-            shape = self._graph.shape(node.output[0])
-            if bias.size == shape[-1] and bias.shape[-1:] == shape[-1:]:
-                return self._later(variable[0], bias)
-            return self._plus_constant(self._settled(variable[0]), bias)
+        numbers = [self._numbers[name] for name in self._graph.variable_inputs(node)]
+        if node.op_type == "Add" and len(numbers) == 1:
+            return self._biased(node, numbers[0])
         if node.op_type == "Add":
-            return self._plus(variable[0], variable[1], node.output[0])
-        if node.op_type == "Gather" and variable[0].bias is not None:
-            return self._gathered(node, variable[0])
-        variable = [self._settled(number) for number in variable]
-        if node.op_type == "MatMul":
-            return self._product(node, variable[0])
-        if node.op_type == "Sub" and len(variable) == 1:
-            return self._plus_constant(variable[0], -self._graph.constants[node.input[1]])
-        if node.op_type == "Sub":
-            return self._plus(variable[0], variable[1], node.output[0], operator="Sub")
-        if node.op_type == "Relu":
-            return self._relu(variable[0], node.output[0])
-        if node.op_type in _CURVES:
-            return self._curve(node, variable[0])
-        if node.op_type == "Cast":
-            return variable[0]
-        if node.op_type == "Equal":
-            return self._equal(node, variable[0])
-        if node.op_type in _COMPARISONS:
-            return self._compared(node, variable[0])
-        if node.op_type == "Mul" and len(variable) == 2:
-            first, second = variable
-            made = self._emit("Mul", [first.name, second.name])
-            return _Number(made, first.label + second.label, first.fraction + second.fraction)
-        if node.op_type == "Concat" and len(variable) > 1:
-            return self._joined(node)
-        if node.op_type == "Mul":
-            by = _shift(self._graph.constants[_other(node, self._graph.variable_inputs(node)[0])])
-            assert by is not None
-            number = variable[0]
-            return _Number(
-                self._at_label(number, number.label + by).name, number.label + by, number.fraction + by
-            )
-        return self._moved(node, variable[0])
+            return self._plus(numbers[0], numbers[1], node.output[0])
+        if node.op_type == "Gather" and numbers[0].bias is not None:
+            return self._gathered(node, numbers[0])
+        write = self._writers.get(node.op_type, _Writer._moved)
+        return write(self, node, *(self._settled(number) for number in numbers))
+
+    def _biased(self, node: onnx.NodeProto, number: _Number) -> _Number:
+        """A constant added: later, if it is a vector along the last axis."""
+        bias = self._graph.constants[_other(node, self._graph.variable_inputs(node)[0])]
+        last = self._graph.shape(node.output[0])[-1]
+        if bias.shape[-1:] == (last,) and bias.size == last:
+            vector = np.asarray(bias, np.float64).reshape(-1)
+            return replace(number, bias=vector if number.bias is None else number.bias + vector)
+        return self._plus_constant(self._settled(number), bias)
+
+    def _minus(self, node: onnx.NodeProto, number: _Number, *other: _Number) -> _Number:
+        if other:
+            return self._plus(number, other[0], node.output[0], operator="Sub")
+        return self._plus_constant(number, -self._graph.constants[node.input[1]])
+
+    def _times(self, node: onnx.NodeProto, number: _Number, *other: _Number) -> _Number:
+        """Two tensors multiplied, or a power of two, which only moves label and fraction."""
+        if other:
+            made = self._emit("Mul", [number.name, other[0].name])
+            return _Number(made, number.label + other[0].label, number.fraction + other[0].fraction)
+        by = _shift(self._graph.constants[_other(node, self._graph.variable_inputs(node)[0])])
+        assert by is not None
+        moved = self._at_label(number, number.label + by)
+        return replace(moved, fraction=number.fraction + by)
+
+    def _cast(self, _: onnx.NodeProto, number: _Number) -> _Number:
+        """Of a comparison, which is a number here already."""
+        return number
 
     def _product(self, node: onnx.NodeProto, number: _Number) -> _Number:
         index = next(self._products)
@@ -341,7 +336,9 @@ class _Writer:
             taken = self._emit("Concat", [taken, empty], axis=0)
         made = self._emit("MatMul", [taken, weights])
         if self._plan.paired[index] and not self._exact:
-            made = self._emit("Gather", [made, self._constant(np.array([0]), np.dtype("i8"))], axis=0)
+            # A sum, since EZKL's importer would take a row out of the product before it is made.
+            rows = self._constant(np.array([0]), np.dtype("i8"))
+            made = self._emit("ReduceSum", [made, rows], keepdims=1)
         shape = self._graph.shape(node.output[0])
         if self._plan.paired[index] and not self._exact and shape != (1, matrix.shape[1]):
             made = self._emit("Reshape", [made, self._constant(np.array(shape), np.dtype("i8"))])
@@ -350,17 +347,16 @@ class _Writer:
     def _plus_constant(self, number: _Number, bias: npt.NDArray[Any]) -> _Number:
         values = np.asarray(bias, np.float64) * 2.0**number.fraction
         # EZKL quantises a constant for its place only where it is used once, and its importer merges equal ones.
-        values = values * (1 + len(self._constants) * 2.0**-22)
+        values = values * (1 + len(self._constants) * 2.0**-23)
         constant = self._constant(_rounded(values) if self._exact else values * 2.0**-number.label)
         return _Number(self._emit("Add", [number.name, constant]), number.label, number.fraction)
 
-    def _later(self, number: _Number, bias: npt.NDArray[Any]) -> _Number:
-        """Add a vector when it is needed: after other vectors, and after Gathers, which EZKL's importer would move it behind."""
-        vector = np.asarray(bias, np.float64).reshape(-1)
-        return replace(number, bias=vector if number.bias is None else number.bias + vector)
-
     def _settled(self, number: _Number) -> _Number:
-        """The number with its bias added."""
+        """The number with its bias added.
+
+        As late as it can be, since one Add then does for several, and EZKL's importer would move Gathers before it and use
+        one constant in several places, which EZKL quantises wrongly.
+        """
         return number if number.bias is None else self._plus_constant(replace(number, bias=None), number.bias)
 
     def _plus(self, first: _Number, second: _Number, layer: str, operator: str = "Add") -> _Number:
@@ -382,11 +378,11 @@ class _Writer:
             for number in numbers
         ]
 
-    def _joined(self, node: onnx.NodeProto) -> _Number:
-        variable = self._graph.variable_inputs(node)
-        settled = [self._settled(self._numbers[name]) for name in variable]
-        numbers = self._alike(settled, node.output[0])
-        names = {name: number.name for name, number in zip(variable, numbers, strict=True)}
+    def _joined(self, node: onnx.NodeProto, *given: _Number) -> _Number:
+        numbers = self._alike(given, node.output[0])
+        names = {
+            name: number.name for name, number in zip(self._graph.variable_inputs(node), numbers, strict=True)
+        }
         inputs = [names.get(name) or self._constant(self._graph.constants[name]) for name in node.input]
         made = self._emit("Concat", inputs, axis=helper.get_node_attr_value(node, "axis"))
         return _Number(made, numbers[0].label, numbers[0].fraction)
@@ -411,10 +407,10 @@ class _Writer:
         strict = node.op_type in ("Greater", "LessOrEqual")
         least = np.floor(limit) if strict else np.ceil(limit) - 1
         moved = self._plus_constant(number, -least * 2.0**-number.fraction)
-        first = self._relu(moved, node.output[0])
+        first = self._clipped(moved, node.output[0])
         low = self._at_label(moved, HIGH + PARAM_SCALE)
         one = self._plus_constant(_Number(low.name, low.label, 0), np.array(-1.0))
-        second = self._relu(one, node.output[0])
+        second = self._clipped(one, node.output[0])
         above = node.op_type in ("Greater", "GreaterOrEqual")
         ordered = (first.name, second.name) if above else (second.name, first.name)
         made = _Number(self._emit("Sub", list(ordered)), first.label, 0)
@@ -426,7 +422,7 @@ class _Writer:
         wanted = self._graph.constants[node.input[1]]
         most = self._graph.most(node.input[0])
         ends = [
-            self._relu(self._plus_constant(number, step - wanted), node.output[0])
+            self._clipped(self._plus_constant(number, step - wanted), node.output[0])
             for step in ((1,) if most is not None and (most <= wanted).all() else (1, 0, -1))
         ]
         if len(ends) == 1:
@@ -434,7 +430,11 @@ class _Writer:
         above, below = (self._emit("Sub", [ends[i].name, ends[i + 1].name]) for i in (0, 1))
         return _Number(self._emit("Sub", [above, below]), ends[0].label, 0)
 
-    def _relu(self, number: _Number, layer: str) -> _Number:
+    def _relu(self, node: onnx.NodeProto, number: _Number) -> _Number:
+        return self._clipped(number, node.output[0])
+
+    def _clipped(self, number: _Number, layer: str) -> _Number:
+        """The larger of the number and 0, by table."""
         low = self._at_label(number, HIGH + PARAM_SCALE)
         if self._exact:
             self.tabled[low.name] = layer
@@ -509,6 +509,19 @@ class _Writer:
         if current < label:
             name = self._emit("Mul", [name, self._constant(np.array([2.0 ** (current - label)]))])
         return _Number(name, label, number.fraction)
+
+    _writers: ClassVar[Mapping[str, Callable[..., _Number]]] = {
+        "MatMul": _product,
+        "Sub": _minus,
+        "Mul": _times,
+        "Relu": _relu,
+        "Sigmoid": _curve,
+        "Tanh": _curve,
+        "Cast": _cast,
+        "Equal": _equal,
+        **dict.fromkeys(("Greater", "GreaterOrEqual", "Less", "LessOrEqual"), _compared),
+        "Concat": _joined,
+    }
 
     def _typed(self, value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
         if not self._exact:
