@@ -1,10 +1,16 @@
-"""The card of a circuit: what it is, how well it agrees with the fp32 model, and what it costs here."""
+"""The card of a circuit: what it is, how well it agrees with the fp32 model, and what it costs here.
+
+Facts are ``card.json``; ``card.md`` and ``card.html`` (`card_page`) are made of nothing else.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +18,32 @@ from verinfer.verifier import files
 from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.srs import Provenance
 
-from .native import machine_memory
+from . import stages
+from .accuracy import Accuracy, measure_accuracy, read_truth
+from .card_page import page
+from .native import Workplace, heavy_limits, machine_memory
 from .package import Measured
-from .tune import Choice
+from .profile import profile
+from .tune import Choice, Point
 
 
 def write_card(
     home: Path, manifest: Manifest, choice: Choice, measured: Measured, provenance: Provenance
 ) -> None:
-    """Write ``card.json`` and ``card.md``."""
-    card = describe(manifest, choice, measured, provenance, (home / "pk.key").stat().st_size)
+    """Write ``card.json``, ``card.md`` and ``card.html`` for the files of a package in `home`."""
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix="card.") as aside:
+        place = Workplace(directory=Path(aside), limits=heavy_limits())
+        accuracy = _accuracy(home, manifest, place)
+        layers = profile(home / "wrapped.onnx", manifest.proof_system.run_args.to_json(), place)
+    card = {
+        **describe(manifest, choice, measured, provenance, (home / "pk.key").stat().st_size),
+        "accuracy": None if accuracy is None else accuracy.to_json(),
+        "frontier": [asdict(point) for point in _frontier(choice, measured)],
+        "layers": [layer.to_json() for layer in layers],
+    }
     files.write_atomically(home / "card.json", json.dumps(card, indent=2).encode() + b"\n")
     files.write_atomically(home / "card.md", as_markdown(card).encode())
+    files.write_atomically(home / "card.html", page(card).encode())
 
 
 def describe(
@@ -38,6 +58,16 @@ def describe(
         "srs": provenance,
         "ezkl": system.version,
         "run_args": system.run_args.to_json(),
+        "rewrites": [rewrite.to_json() for rewrite in manifest.rewrites],
+        "digests": {
+            "ONNX file": manifest.model.onnx,
+            "wrapped ONNX file": manifest.wrapped_onnx,
+            "settings": system.settings,
+            "verification key": system.vk,
+            "SRS": system.srs.full,
+            "SRS cut": system.srs.cut,
+        },
+        "caveats": list(_caveats(manifest, choice, provenance)),
         "rows": choice.offer.settings["num_rows"],
         "candidates_tried": choice.offers,
         "fidelity": {
@@ -58,6 +88,47 @@ def describe(
             "python": platform.python_version(),
         },
     }
+
+
+def _accuracy(home: Path, manifest: Manifest, place: Workplace) -> Accuracy | None:
+    samples = stages.read_samples(home / "samples.npz", manifest, place)
+    fp32 = stages.run_fp32(home / "network.onnx", manifest, samples, place)
+    settings = json.loads((home / "verify" / "settings.json").read_bytes())
+    truth = read_truth(home / "samples.npz", place) if manifest.task == "classification" else None
+    run_args = manifest.proof_system.run_args.to_json()
+    return measure_accuracy(home / "wrapped.onnx", run_args, settings, manifest, samples, fp32, truth, place)
+
+
+def _frontier(choice: Choice, measured: Measured) -> tuple[Point, ...]:
+    """The measured points, with the chosen circuit among them: another shape of its numbers may stand for it."""
+    if any(point.chosen for point in choice.frontier):
+        return choice.frontier
+    offer, fidelity = choice.offer, choice.fidelity
+    chosen = Point(
+        label=offer.label,
+        logrows=offer.run_args["logrows"],
+        rows=offer.settings["num_rows"],
+        seconds=measured.prove_ms / 1000,
+        prove_bytes=offer.cost.prove_bytes,
+        agreement=fidelity.agreement,
+        error=fidelity.error,
+        chosen=True,
+    )
+    return (*choice.frontier, chosen)
+
+
+def _caveats(manifest: Manifest, choice: Choice, provenance: Provenance) -> Sequence[str]:
+    """What the figures do not say."""
+    said = [
+        f"Agreement was measured on {choice.fidelity.samples} samples of the model's owner; elsewhere it may differ.",
+        "The circuit computes with fixed-point numbers: a proof shows its answer, not the fp32 model's.",
+        "Times and memory are of one proof on one machine; points that were not proved have estimates.",
+    ]
+    if manifest.rewrites:
+        said.append("The network was rewritten before it was compiled; reproduce replays the same rewrites.")
+    if provenance != "ceremony":
+        said.append("The SRS was made locally: whoever made it can forge proofs.")
+    return said
 
 
 def as_markdown(card: dict[str, Any]) -> str:

@@ -190,7 +190,7 @@ def profile(model: Path, plot: Path | None, *, as_json: bool) -> None:
         raise UsageError("usage", "--plot writes SVG; give it a file name that ends in .svg.")
     layers = _layers(model)
     if plot is not None:
-        bars = [plots.Bar(item.name, item.cells, f"{item.cells:,} · {item.operator}") for item in layers]
+        bars = [plots.Bar(f"{item.name} · {item.operator}", item.cells, f"{item.cells:,}") for item in layers]
         files.write_atomically(plot, plots.bars(bars, "rows per layer").encode())
     click.echo(json.dumps([item.to_json() for item in layers]) if as_json else profiles.as_table(layers))
 

@@ -42,11 +42,11 @@ def bars(items: Sequence[Bar], title: str) -> str:
     parts = []
     for index, item in enumerate(items):
         y = 8 + 22 * index
-        width = 290 * item.value / most
+        width = 250 * item.value / most
         parts.append(
-            f'<text x="232" y="{y + 12}" text-anchor="end">{_text(item.label, 34)}</text>'
-            f'<rect class="bar" x="240" y="{y}" width="{max(width, 1):.1f}" height="16" rx="2"/>'
-            f'<text class="faint" x="{246 + width:.1f}" y="{y + 12}">{_text(item.text, 20)}</text>'
+            f'<text x="292" y="{y + 12}" text-anchor="end">{_text(item.label, 44)}</text>'
+            f'<rect class="bar" x="300" y="{y}" width="{max(width, 1):.1f}" height="16" rx="2"/>'
+            f'<text class="faint" x="{306 + width:.1f}" y="{y + 12}">{_text(item.text, 12)}</text>'
         )
     return _svg(16 + 22 * len(items), title, parts)
 
@@ -89,7 +89,7 @@ def _svg(height: int, title: str, parts: Sequence[str]) -> str:
 
 def _widened(low: float, high: float) -> tuple[float, float]:
     """A range with some air on both sides, and of some width where all values are equal."""
-    air = (high - low) * 0.08 or max(abs(high) * 0.05, 0.05)
+    air = (high - low) * 0.08 or max(abs(high) * 0.005, 0.005)
     return low - air, high + air
 
 

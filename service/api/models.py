@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
+from verinfer.circuits.card_page import POLICY, page
 from verinfer.circuits.package import Package
 from verinfer.verifier.bundle import FILE_LIMITS
 
@@ -38,6 +40,15 @@ async def card(parts: UseParts, name: str, version: str | None = None) -> FileRe
     """Measured accuracy and cost."""
     package = parts.resources.catalogue.find(name, version)
     return FileResponse(package.path("card.json"), media_type="application/json")
+
+
+@router.get("/{name}/card.html")
+@router.get("/{name}/versions/{version}/card.html")
+async def card_page(parts: UseParts, name: str, version: str | None = None) -> Response:
+    """The card for people: one page without scripts, made of the card's facts."""
+    package = parts.resources.catalogue.find(name, version)
+    text = page(json.loads(package.path("card.json").read_bytes()))
+    return Response(text, media_type="text/html", headers={"Content-Security-Policy": POLICY})
 
 
 @router.get("/{name}/manifest")

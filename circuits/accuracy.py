@@ -1,0 +1,161 @@
+"""How well a circuit and its fp32 model do on the held-out samples: against the truth, and class by class against each other.
+
+Takes EZKL's forward pass of the finished circuit, onnxruntime's outputs and the samples' ``expected``; gives an `Accuracy`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from verinfer.verifier.digest import CHALLENGE_LIMBS
+from verinfer.verifier.errors import Malformed, VerinferError
+from verinfer.verifier.instances import from_field_hex, to_field_hex
+from verinfer.verifier.numbers import dequantise, quantise
+
+from .calibrate import Described, Outputs, Samples
+from .native import Workplace
+
+_MOST_SAMPLES = 600
+_ROW_BUDGET = 36_000_000
+_LEAST = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAgreement:
+    """Samples to which fp32 gives this label, and how many of them get it from the circuit too."""
+
+    label: str
+    samples: int
+    agreed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """On the same `samples`: shares of true labels (None without any), errors against fp32 in the outputs' own units."""
+
+    samples: int
+    fp32: float | None
+    circuit: float | None
+    agreement: float | None
+    mean_error: float
+    largest_error: float
+    classes: tuple[ClassAgreement, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As the card has it."""
+        return asdict(self)
+
+
+def measure_accuracy(
+    wrapped: Path,
+    run_args: dict[str, Any],
+    settings: dict[str, Any],
+    spec: Described,
+    samples: Samples,
+    fp32: Outputs,
+    truth: Sequence[int] | None,
+    place: Workplace,
+) -> Accuracy | None:
+    """The finished circuit's `Accuracy`; None where a sample leaves its range. `settings` are of these very run args."""
+    count = min(len(fp32), max(_ROW_BUDGET // settings["num_rows"], _LEAST))
+    scales, bound = settings["model_input_scales"], run_args["decomp_base"] ** run_args["decomp_legs"]
+    try:
+        inputs = [_as_field(spec, samples, index, bound, scales) for index in range(count)]
+    except VerinferError:
+        return None
+    path = place.directory / "accuracy.inputs.json"
+    path.write_text(json.dumps(inputs))
+    found = place.ezkl(
+        "forward_many", model=wrapped, run_args=run_args, inputs=path, directory=place.directory
+    )
+    if found is None:
+        return None
+    scales = settings["model_output_scales"]
+    circuit = [
+        [
+            [dequantise(from_field_hex(text), scale) for text in tensor]
+            for tensor, scale in zip(tensors, scales, strict=True)
+        ]
+        for tensors in found
+    ]
+    return compare(
+        circuit, fp32[:count], truth, spec.labels if spec.task == "classification" else None, spec.task
+    )
+
+
+def compare(
+    circuit: Outputs,
+    fp32: Outputs,
+    truth: Sequence[int] | None,
+    labels: Sequence[str] | None,
+    task: str,
+) -> Accuracy:
+    """The figures for outputs by sample and tensor; `truth` may be longer than the outputs."""
+    errors = [
+        abs(value - other)
+        for mine, wanted in zip(circuit, fp32, strict=True)
+        for tensor, others in zip(mine, wanted, strict=True)
+        for value, other in zip(tensor, others, strict=True)
+    ]
+    count = len(circuit)
+    mean, largest = sum(errors) / len(errors), max(errors)
+    if task != "classification":
+        return Accuracy(count, None, None, None, mean, largest, ())
+    ours, theirs = _labels(circuit), _labels(fp32)
+    names = labels or [str(index) for index in range(len(fp32[0][0]))]
+    classes = tuple(
+        ClassAgreement(
+            name,
+            theirs.count(index),
+            sum(mine == index == other for mine, other in zip(ours, theirs, strict=True)),
+        )
+        for index, name in enumerate(names)
+        if index in theirs
+    )
+    return Accuracy(
+        count,
+        _share(theirs, truth),
+        _share(ours, truth),
+        _share(ours, theirs),
+        mean,
+        largest,
+        classes,
+    )
+
+
+def read_truth(path: Path, place: Workplace) -> list[int] | None:
+    """The true labels of a samples file, one integer each; None if it holds none."""
+    try:
+        found = place.onnx("read_samples", path=path, names=["expected"], most=_MOST_SAMPLES)["expected"]
+    except Malformed:
+        return None
+    if any(len(item) != 1 or item[0] != int(item[0]) for item in found):
+        return None
+    return [int(item[0]) for item in found]
+
+
+def _labels(outputs: Outputs) -> list[int]:
+    return [list(tensors[0]).index(max(tensors[0])) for tensors in outputs]
+
+
+def _share(found: Sequence[int], truth: Sequence[int] | None) -> float | None:
+    if truth is None or len(truth) < len(found):
+        return None
+    return sum(one == other for one, other in zip(found, truth, strict=False)) / len(found)
+
+
+def _as_field(
+    spec: Described, samples: Samples, index: int, bound: int, scales: Sequence[int]
+) -> list[list[str]]:
+    tensors = [
+        [
+            to_field_hex(quantise(value, scale, bound=bound, field=tensor.name))
+            for value in samples[tensor.name][index]
+        ]
+        for tensor, scale in zip(spec.inputs, scales, strict=False)
+    ]
+    return [*tensors, [to_field_hex(0)] * CHALLENGE_LIMBS]

@@ -1,0 +1,215 @@
+"""The card as one HTML page: no script, no font, no file from elsewhere, plots inside, readable in light and dark.
+
+Takes the card's facts, which may be of an older version and lack some, and gives text. Every string of the card is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from .plots import Bar, Dot, bars, scatter
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+"""The Content-Security-Policy under which the page is whole."""
+
+_MOST_LAYERS = 24
+
+_STYLE = """
+:root{color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:0 auto;padding:1.5rem 1rem 4rem;
+background:light-dark(#fff,#16181c);color:light-dark(#1b1f24,#e3e6ea)}
+h1{font-size:1.6rem;margin:0}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
+p{margin:.4rem 0}code{font-size:.85em;overflow-wrap:anywhere}
+.warn{border-left:4px solid #d8603b;padding:.6rem 1rem;background:light-dark(#fdf0ea,#3a2219)}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.7rem;margin:1.2rem 0}
+.tile{border:1px solid light-dark(#d9dde2,#3a3f46);border-radius:.5rem;padding:.6rem .8rem}
+.tile b{display:block;font-size:1.3rem}.tile span,.note{color:light-dark(#5a626b,#a3abb4);font-size:.875rem}
+.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}.wide+.wide{margin-top:1rem}
+td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid light-dark(#e6e9ec,#2d3238);vertical-align:top}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}svg{width:100%;min-width:30rem;height:auto}
+"""
+
+Card = Mapping[str, Any]
+
+
+def page(card: Card) -> str:
+    """The whole page."""
+    model = card["model"]
+    title = f"{model['name']} {model['version']}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p class=note>Circuit <code>{escape(str(card['circuit']))}</code></p>",
+        _warning(card),
+        _tiles(card),
+        _accuracy(card),
+        _frontier(card.get("frontier") or ()),
+        _layers(card.get("layers") or ()),
+        _table("Cost", _cost(card)),
+        _table("How it was made", _making(card)),
+        _table(
+            "Digests", [(name, str(text)) for name, text in (card.get("digests") or {}).items()], code=True
+        ),
+        _caveats(card.get("caveats") or ()),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _warning(card: Card) -> str:
+    if card["srs"] == "ceremony":
+        return ""
+    return (
+        "<p class=warn><strong>Insecure SRS.</strong> It was made locally: "
+        "whoever made it can forge proofs. For trials only.</p>"
+    )
+
+
+def _tiles(card: Card) -> str:
+    fidelity, cost = card["fidelity"], card["cost"]
+    agreement = fidelity["agreement_with_fp32"]
+    quality = (
+        (f"{fidelity['largest_error']:.3g}", "largest error against fp32")
+        if agreement is None
+        else (f"{agreement:.2%}", "same label as fp32")
+    )
+    tiles = [
+        quality,
+        (f"{cost['prove_ms'] / 1000:.2f} s", "to prove one answer"),
+        (_bytes(cost["prove_peak_bytes"]), "memory for it"),
+        (_bytes(cost["proof_bytes"]), "proof"),
+        (f"{cost['verify_ms']} ms", "to verify it"),
+    ]
+    inside = "".join(
+        f"<div class=tile><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in tiles
+    )
+    return f"<div class=tiles>{inside}</div>"
+
+
+def _accuracy(card: Card) -> str:
+    found = card.get("accuracy")
+    if not found:
+        return ""
+    rows = [
+        (name, f"{found[key]:.2%}")
+        for name, key in (
+            ("fp32, true labels", "fp32"),
+            ("circuit, true labels", "circuit"),
+            ("circuit and fp32, same label", "agreement"),
+        )
+        if found[key] is not None
+    ]
+    rows.append(("mean error against fp32", f"{found['mean_error']:.3g}"))
+    rows.append(("largest error against fp32", f"{found['largest_error']:.3g}"))
+    text = _table("Accuracy", rows, note=f"On the same {found['samples']} held-out samples.")
+    if not found["classes"]:
+        return text
+    head = "<tr><th>label by fp32</th><th class=n>samples</th><th class=n>same by circuit</th></tr>"
+    body = "".join(
+        f"<tr><td>{escape(item['label'])}</td><td class=n>{item['samples']}</td>"
+        f"<td class=n>{item['agreed'] / item['samples']:.1%}</td></tr>"
+        for item in found["classes"]
+    )
+    return f"{text}<div class=wide><table>{head}{body}</table></div>"
+
+
+def _frontier(points: Sequence[Card]) -> str:
+    if not points:
+        return ""
+    by_label = any(point["agreement"] < 1 for point in points)
+    dots = [
+        Dot(
+            point["seconds"],
+            point["agreement"] * 100 if by_label else point["error"],
+            f"{point['label']}: {point['seconds']:.2f} s, agreement {point['agreement']:.2%}, error {point['error']:.3g}",
+            point["chosen"],
+        )
+        for point in points
+    ]
+    name = "same label as fp32, %" if by_label else "largest error against fp32"
+    plot = scatter(dots, "accuracy against proving time", "seconds to prove, measured or estimated", name)
+    titles = "".join(
+        f"<th class=n>{name}</th>" for name in ("rows", "seconds", "memory", "agreement", "error")
+    )
+    head = f"<tr><th>circuit</th>{titles}</tr>"
+    body = "".join(
+        f"<tr><td>{'<b>chosen</b> ' if point['chosen'] else ''}{escape(point['label'])}</td>"
+        f"<td class=n>{point['rows']:,}</td><td class=n>{point['seconds']:.2f}</td>"
+        f"<td class=n>{_bytes(point['prove_bytes'])}</td><td class=n>{point['agreement']:.2%}</td>"
+        f"<td class=n>{point['error']:.3g}</td></tr>"
+        for point in points
+    )
+    return (
+        "<h2>Accuracy against proving time</h2><p class=note>Circuits that were measured; the chosen one is orange.</p>"
+        f"<div class=wide>{plot}</div><div class=wide><table>{head}{body}</table></div>"
+    )
+
+
+def _layers(layers: Sequence[Card]) -> str:
+    if not layers:
+        return ""
+    heavy = sorted(layers, key=lambda item: -int(item["cells"]))[:_MOST_LAYERS]
+    shown = [item for item in layers if item in heavy]
+    items = [
+        Bar(f"{item['name']} · {item['operator']}", item["cells"], f"{item['cells']:,}") for item in shown
+    ]
+    rest = len(layers) - len(shown)
+    note = f"<p class=note>{rest} smaller layers are not shown.</p>" if rest else ""
+    return f"<h2>Rows per layer</h2><div class=wide>{bars(items, 'rows per layer')}</div>{note}"
+
+
+def _cost(card: Card) -> list[tuple[str, str]]:
+    cost, machine = card["cost"], card["machine"]
+    rows = [
+        ("rows, k", f"{card['rows']:,}, {card['run_args']['logrows']}"),
+        ("setup", f"{cost['setup_ms'] / 1000:.2f} s"),
+        ("witness", f"{cost['witness_ms']} ms"),
+        ("prove", f"{cost['prove_ms'] / 1000:.2f} s, {_bytes(cost['prove_peak_bytes'])}"),
+        ("prove, by estimate", f"{cost['estimated_prove_seconds']:.2f} s"),
+        ("verify", f"{cost['verify_ms']} ms, its process included"),
+        ("proving key", _bytes(cost["pk_bytes"])),
+        ("proof", f"{cost['proof_bytes']:,} B"),
+    ]
+    where = f"one proof, {machine['cores']} cores ({machine['processor']}), {_bytes(machine['memory_bytes'])} of memory"
+    return [*rows, ("measured on", where)]
+
+
+def _making(card: Card) -> list[tuple[str, str]]:
+    args = card["run_args"]
+    rewrites = [item["name"] for item in card.get("rewrites") or ()]
+    return [
+        ("EZKL", str(card["ezkl"])),
+        ("circuits looked at", str(card["candidates_tried"])),
+        ("rewrites", ", ".join(rewrites) or "none"),
+        *((name.replace("_", " "), str(value)) for name, value in args.items()),
+    ]
+
+
+def _table(title: str, rows: Sequence[tuple[str, str]], *, note: str = "", code: bool = False) -> str:
+    if not rows:
+        return ""
+    cell = "<code>{}</code>" if code else "{}"
+    body = "".join(
+        f"<tr><td>{escape(name)}</td><td>{cell.format(escape(value))}</td></tr>" for name, value in rows
+    )
+    said = f"<p class=note>{escape(note)}</p>" if note else ""
+    return f"<h2>{escape(title)}</h2>{said}<div class=wide><table>{body}</table></div>"
+
+
+def _caveats(caveats: Sequence[str]) -> str:
+    if not caveats:
+        return ""
+    return f"<h2>Caveats</h2><ul>{''.join(f'<li>{escape(text)}</li>' for text in caveats)}</ul>"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
