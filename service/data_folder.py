@@ -49,8 +49,13 @@ class DataFolder:
         return self.root / "work"
 
     @property
+    def standby(self) -> Path:
+        """Folders of the children that stand by (`standby`)."""
+        return self.root / "standby"
+
+    @property
     def groups(self) -> Path:
-        """The process groups that prove now (`groups`)."""
+        """The process groups of all children that prove or stand by (`groups`)."""
         return self.root / "groups"
 
     @property
@@ -62,7 +67,7 @@ class DataFolder:
         """Make what is missing, readable by nobody else; raises `Refused` (``data-dir-unusable``)."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            for folder in (self.root, self.work, self.groups, self.workers):
+            for folder in (self.root, self.work, self.standby, self.groups, self.workers):
                 folder.mkdir(exist_ok=True)
                 folder.chmod(0o700)
         except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,10 +36,11 @@ class Groups:
         if started is not None:
             (self._folder / str(pid)).write_text(started, encoding="ascii")
 
-    def forget(self) -> None:
-        """Drop every record; for when no child lives."""
+    def forget(self, *, but: Container[int] = ()) -> None:
+        """Drop every record but those of the groups `but`; for when no other child lives."""
         for path in self._folder.iterdir():
-            path.unlink()
+            if int(path.name) not in but:
+                path.unlink()
 
     def kill_leftovers(self) -> int:
         """Kill every recorded group whose leader still is the process that was recorded; says how many."""

@@ -22,6 +22,7 @@ from verinfer.verifier.bundle import read_files
 from verinfer.verifier.digest import challenge
 from verinfer.verifier.evidence import Evidence, parse_evidence
 from verinfer.verifier.policy import POLICY_TYPE, Policy, TrustedPolicy
+from verinfer.verifier.proof_systems import SYSTEMS, ProofSystem
 from verinfer.verifier.receipt import encode_receipt
 from verinfer.verifier.statement import PAYLOAD_TYPE, STATEMENT_LIMIT, Statement, parse_statement
 from verinfer.verifier.verify import Expect, verify
@@ -66,8 +67,11 @@ def make_receipt(
     record: Record,
     place: Workplace,
     on_progress: OnProgress,
+    checks: Mapping[str, ProofSystem] = SYSTEMS,
 ) -> Receipt:
     """Do what is still to be done for `order`; `statement` is the one that an earlier attempt recorded.
+
+    `checks` verify the finished proof, by kind of evidence, in fresh processes.
 
     Raises `VerinferError`; its code is the job's.
     """
@@ -78,7 +82,7 @@ def make_receipt(
     evidence = _prove(order, stated, package, record, place, on_progress)
     on_progress("verifying", 0.95)
     receipt = encode_receipt(dsse.sign(statement, PAYLOAD_TYPE, key), evidence)
-    _check(receipt, stated, package, key)
+    _check(receipt, stated, package, key, checks)
     return Receipt(stated.digest, receipt)
 
 
@@ -125,14 +129,27 @@ class _Bundle:
         return read_files(self.package.path("verify"))
 
 
-def _check(receipt: bytes, stated: Statement, package: Package, key: Ed25519PrivateKey) -> None:
+def _check(
+    receipt: bytes,
+    stated: Statement,
+    package: Package,
+    key: Ed25519PrivateKey,
+    checks: Mapping[str, ProofSystem],
+) -> None:
     """Verify the receipt as a client would that pins this service and this circuit; raises what `verify` raises."""
     predicate = stated.predicate
     issued_at = parse_time(predicate.issued_at)
     pins = _pins(package, key, issued_at)
     expect = Expect(nonce=predicate.nonce, audience=predicate.audience, mode=predicate.mode)
     # A job that was taken up again may be older than any max_age, so it is judged at its own time.
-    verify(receipt, policy=pins, now=issued_at, expect=expect, bundles=_Bundle(package))
+    verify(
+        receipt,
+        policy=pins,
+        now=issued_at,
+        expect=expect,
+        bundles=_Bundle(package),
+        proof_systems=checks,
+    )
 
 
 def _pins(package: Package, key: Ed25519PrivateKey, at: datetime) -> TrustedPolicy:

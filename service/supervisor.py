@@ -23,7 +23,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from verinfer.circuits.native import Workplace, heavy_limits
+from verinfer.circuits.native import heavy_limits
 from verinfer.verifier import keys
 from verinfer.verifier.errors import CouldNotCheck, VerinferError
 from verinfer.verifier.jail import JailError, Limits, hide_memory
@@ -39,6 +39,7 @@ from .jobs import Lease
 from .link import Report, SupervisorEnd
 from .pipeline import make_receipt
 from .settings import Settings
+from .standby import PreparedPlace, Standby
 
 _log = logging.getLogger("verinfer.service.supervisor")  # this module runs as __main__
 
@@ -73,6 +74,7 @@ class Supervisor:
         self._end = end
         self._folder = DataFolder(settings.data)
         self._groups = Groups(self._folder.groups)
+        self._standby = Standby(self._folder.standby, _limits(settings), self._groups)
         self._wanted = threading.Event()
         self._running: _Running | None = None
 
@@ -81,8 +83,9 @@ class Supervisor:
         killed = self._groups.kill_leftovers()
         if killed:
             _log.warning("killed leftover children", extra={"facts": {"groups": killed}})
-        for left in self._folder.work.iterdir():
-            shutil.rmtree(left)
+        for folder in (self._folder.work, self._folder.standby):
+            for left in folder.iterdir():
+                shutil.rmtree(left)
         self._store.expire_leases()
         threading.Thread(target=self._work, name="prover", daemon=True).start()
         self._end.send(Report())
@@ -113,6 +116,7 @@ class Supervisor:
         try:
             while True:
                 self._wanted.clear()
+                self._standby.refill()
                 try:
                     self._work_once()
                 except CouldNotCheck as error:
@@ -146,8 +150,8 @@ class Supervisor:
             outcome = error.code
         finally:
             self._running = None
-            self._groups.forget()
-        self._end.send(Report(job=lease.job))
+            self._end.send(Report(job=lease.job))
+            self._standby.clear()
         facts = {"job": lease.job, "outcome": outcome, "seconds": round(time.monotonic() - started, 3)}
         _log.info("job ended", extra={"facts": facts})
 
@@ -164,6 +168,7 @@ class Supervisor:
                     _LeasedRecord(self._store, lease),
                     self._place(Path(directory), running.cancelled),
                     _Progress(self._end, lease.job),
+                    self._standby.checks(),
                 )
                 self._store.succeed(lease, receipt.digest, receipt.body, now=time.time())
                 return "succeeded"
@@ -180,12 +185,13 @@ class Supervisor:
         self._store.fail(lease, code, now=time.time())
         return code
 
-    def _place(self, directory: Path, cancelled: threading.Event) -> Workplace:
-        return Workplace(
+    def _place(self, directory: Path, cancelled: threading.Event) -> PreparedPlace:
+        return PreparedPlace(
             directory=directory,
             limits=_limits(self._settings),
             on_start=self._groups.record,
             cancelled=cancelled,
+            standby=self._standby,
         )
 
 

@@ -97,7 +97,7 @@ class Server:
         return self.job(job)
 
     def children(self) -> list[int]:
-        """The process groups that prove now, as the supervisor has written them down."""
+        """The process groups that prove or stand by, as the supervisor has written them down, and those of ended ones."""
         return [int(path.name) for path in (self.data / "groups").iterdir()]
 
     def proving_child(self) -> int:
@@ -105,8 +105,11 @@ class Server:
         found: list[int] = []
 
         def proves() -> bool:
-            found[:] = [pid for pid in self.children() if b"_ezkl" in arguments(pid)]
-            return len(self.children()) == 3 and len(found) == 1
+            children = self.children()
+            found[:] = [pid for pid in children if b"circuits._ezkl" in arguments(pid)]
+            ended = [pid for pid in children if not arguments(pid)]
+            # One that still stands by has a single thread.
+            return len(ended) == 2 and len(found) == 1 and threads(found[0]) > 1
 
         self.until(proves, seconds=30)
         return found[0]
@@ -148,6 +151,14 @@ def arguments(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def threads(pid: int) -> int:
+    """How many threads a process has; none if it is gone."""
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except OSError:
+        return 0
 
 
 def parent(pid: int) -> int:

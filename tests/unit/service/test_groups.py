@@ -27,6 +27,15 @@ def test_a_recorded_group_is_killed(tmp_path: Path, sleeper: subprocess.Popen[by
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_records_of_ended_groups_are_dropped(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    """Between jobs only those that stand by stay written down."""
+    groups = Groups(tmp_path)
+    groups.record(sleeper.pid)
+    groups.record(os.getpid())
+    groups.forget(but={sleeper.pid})
+    assert [path.name for path in tmp_path.iterdir()] == [str(sleeper.pid)]
+
+
 def test_another_process_with_the_same_id_lives(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     """A process id that was used again belongs to somebody else."""
     own = identity(os.getpid())

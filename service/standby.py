@@ -1,0 +1,133 @@
+"""Children that stand by: started between jobs, each with its native module imported, each for one call of the next proof.
+
+To start Python and to import EZKL takes longer than a small circuit's forward pass, and whoever waits for a proof would wait
+for it four times.
+A child from here is confined, alone in its directory, and written down in `groups`, before it is asked anything; it answers
+once and ends.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from verinfer.circuits.native import EZKL, Workplace
+from verinfer.verifier.child import Child
+from verinfer.verifier.evidence import EZKL_KIND
+from verinfer.verifier.ezkl_proof import VERIFY_LIMITS, EzklCheck
+from verinfer.verifier.jail import Limits
+from verinfer.verifier.proof_systems import SYSTEMS, ProofSystem
+
+from .groups import Groups
+
+CHECK = "verinfer.verifier._ezkl"
+
+_Taken = tuple[Child, tempfile.TemporaryDirectory[str]]
+
+
+class Standby:
+    """The children of one proof, in waiting; gives a fresh one where none waits.
+
+    The thread that makes and uses it must live as long as it does (see `Child`).
+    """
+
+    def __init__(self, folder: Path, limits: Limits, groups: Groups) -> None:
+        self._folder = folder
+        self._groups = groups
+        # Two forward passes and a proof; then the proof is verified.
+        self._kinds = {EZKL: (3, limits), CHECK: (1, VERIFY_LIMITS)}
+        self._waiting: dict[str, list[_Taken]] = {EZKL: [], CHECK: []}
+        self._taken: list[_Taken] = []
+
+    def refill(self) -> None:
+        """Start what is missing; for between jobs."""
+        # What cannot be started now is started when it is taken, and then it is told why it cannot.
+        with suppress(OSError):
+            for module, (wanted, _) in self._kinds.items():
+                while len(self._waiting[module]) < wanted:
+                    self._waiting[module].append(self._start(module))
+
+    def take(self, module: str) -> _Taken:
+        """A child that has imported `module`, or will have, and its directory; `clear` closes both.
+
+        Raises OSError where no child can be started.
+        """
+        waiting = self._waiting[module]
+        while waiting:
+            self._taken.append(waiting.pop(0))
+            # What ended while it waited, for lack of memory perhaps, is no fault of the job that comes now.
+            if _lives(self._taken[-1][0]):
+                return self._taken[-1]
+        self._taken.append(self._start(module))
+        return self._taken[-1]
+
+    def clear(self) -> None:
+        """End and forget what was taken; for the end of a job, when nobody waits for it any more."""
+        _end(self._taken)
+        self._groups.forget(but={child.pid for waiting in self._waiting.values() for child, _ in waiting})
+
+    def close(self) -> None:
+        """End all of them."""
+        for waiting in self._waiting.values():
+            self._taken += waiting
+            waiting.clear()
+        self.clear()
+
+    def checks(self) -> Mapping[str, ProofSystem]:
+        """The checks of proofs by kind of evidence, EZKL's with children from here."""
+        return {**SYSTEMS, EZKL_KIND: EzklCheck(_Checkers(self))}
+
+    def _start(self, module: str) -> _Taken:
+        directory = tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True)
+        with ExitStack() as undo:
+            undo.callback(directory.cleanup)
+            child = Child(module, limits=self._kinds[module][1], directory=Path(directory.name))
+            undo.callback(child.close)
+            self._groups.record(child.pid)
+            undo.pop_all()
+        return child, directory
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkers:
+    """Gives the children that verify; see `verinfer.verifier.ezkl_proof.Children`."""
+
+    standby: Standby
+
+    def take(self) -> _Taken:
+        """A child and its directory; to close them early does no harm."""
+        return self.standby.take(CHECK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedPlace(Workplace):
+    """A workplace whose EZKL children stand by; they live in directories of their own, and work on files in `directory`."""
+
+    standby: Standby
+
+    def ezkl(self, function: str, on_line: Callable[[str], None] | None = None, **arguments: Any) -> Any:
+        """One call of `_ezkl`; raises `ChildFailed`."""
+        # A child lives in its own directory, where a relative path means something else.
+        plain = {
+            name: str(value.absolute()) if isinstance(value, Path) else value
+            for name, value in arguments.items()
+        }
+        child, _ = self.standby.take(EZKL)
+        return child.call(function, plain, on_line=on_line, cancelled=self.cancelled)
+
+
+def _end(children: list[_Taken]) -> None:
+    while children:
+        child, directory = children.pop()
+        child.close()
+        directory.cleanup()
+
+
+def _lives(child: Child) -> bool:
+    # Without taking its exit status, which is for `Child`.
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
