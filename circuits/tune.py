@@ -260,7 +260,7 @@ def _pairings(sites: Sites) -> list[tuple[bool, ...]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class Form:
     """Inner columns, and whether products may use Freivalds' argument and its columns."""
 
     columns: int
@@ -273,8 +273,10 @@ def _shapes(network: Path, rewrites: Rewrites, trial: lowering.Trial, place: Wor
     wrapped = place.directory / "lowered.onnx"
     rewrite_and_wrap(network, rewrites.to_json(), rewrites.plan.scale, wrapped, place)
     least = max(9, math.ceil(math.log2(max(trial.table, 256) + _BLINDING_ROWS)))
-    forms = [_Form(columns, freivalds) for columns in (1, 2) for freivalds in (True, False)]
-    probes = count_rows(str(wrapped), [_run_args(rewrites.plan, trial, form, least) for form in forms], place)
+    forms = [Form(columns, freivalds) for columns in (1, 2) for freivalds in (True, False)]
+    probes = count_rows(
+        str(wrapped), [run_args_of(rewrites.plan, trial, form, least) for form in forms], place
+    )
     coefficients = load_coefficients()
     offers = []
     for form, settings in zip(forms, probes, strict=True):
@@ -282,13 +284,13 @@ def _shapes(network: Path, rewrites: Rewrites, trial: lowering.Trial, place: Wor
             continue
         most = max(least, math.ceil(math.log2(settings["num_rows"] + _BLINDING_ROWS)))
         for logrows in range(max(least, most - 2), most + 1):
-            args = _run_args(rewrites.plan, trial, form, logrows)
+            args = run_args_of(rewrites.plan, trial, form, logrows)
             sized = {**settings, "run_args": {**settings["run_args"], "logrows": logrows}}
             offers.append(Offer(rewrites, args, sized, predict(sized, coefficients)))
     return offers
 
 
-def _run_args(plan: Plan, trial: lowering.Trial, form: _Form, logrows: int) -> dict[str, Any]:
+def run_args_of(plan: Plan, trial: lowering.Trial, form: Form, logrows: int) -> dict[str, Any]:
     args = Candidate(
         scale=plan.scale, rebase=_NEVER, base=256, legs=2, columns=form.columns, logrows=logrows
     ).run_args()

@@ -1,0 +1,167 @@
+"""A lowered network is the same function, its twin the same integers, and its proofs cannot lie about an operator."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+
+from verinfer.circuits import stages, tune
+from verinfer.circuits.lowering import Trial, read_sites
+from verinfer.circuits.native import Workplace
+from verinfer.circuits.plan import Plan, Sites
+from verinfer.circuits.srs import make_insecure
+from verinfer.verifier.child import ChildFailed
+from verinfer.verifier.instances import from_field_hex, to_field_hex
+
+from .networks import NETWORKS
+
+SCALE, BOUND = 5, 2000
+SAMPLES = np.random.default_rng(3).uniform(-1.5, 1.5, (24, 1, 4)).astype(np.float32)
+
+
+def _plan(sites: Sites) -> Plan:
+    return Plan(
+        SCALE,
+        tuple(item.exponent(6) for item in sites.products),
+        tuple(5 for _ in sites.values),
+        (False,) * len(sites.products),
+    )
+
+
+def _args(plan: Plan) -> dict[str, Any]:
+    trial = Trial(plan, 0, -BOUND, BOUND, None)  # type: ignore[arg-type]  # how well it does is not asked
+    return tune.run_args_of(plan, trial, tune.Form(columns=1, freivalds=True), 12)
+
+
+def _integers(sample: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    scaled = sample.astype(np.float64) * 2.0**SCALE
+    return np.copysign(np.floor(np.abs(scaled) + 0.5), scaled)
+
+
+class _Lowered:
+    """One network, lowered and wrapped in a place of its own."""
+
+    def __init__(self, model: onnx.ModelProto, place: Workplace) -> None:
+        self.place, self.given = place, place.directory / "network.onnx"
+        self.given.write_bytes(model.SerializeToString())
+        sites = read_sites(self.given, place)
+        assert sites is not None
+        self.plan = _plan(sites)
+        self.wrapped = place.directory / "wrapped.onnx"
+        rewrites = tune.Rewrites(plan=self.plan).to_json()
+        stages.rewrite_and_wrap(self.given, rewrites, SCALE, self.wrapped, place)
+
+    def fields(self, sample: npt.NDArray[np.float32]) -> list[list[str]]:
+        values = [to_field_hex(int(value)) for value in _integers(sample).ravel()]
+        return [values, [to_field_hex(limb) for limb in range(16)]]
+
+    def forward(self, samples: npt.NDArray[np.float32]) -> list[list[int]] | None:
+        path = self.place.directory / "inputs.json"
+        path.write_text(json.dumps([self.fields(sample) for sample in samples]))
+        found = self.place.ezkl(
+            "forward_many",
+            model=self.wrapped,
+            run_args=_args(self.plan),
+            inputs=path,
+            directory=self.place.directory,
+        )
+        return None if found is None else [[from_field_hex(text) for text in item[0]] for item in found]
+
+    def simulated(self, samples: npt.NDArray[np.float32]) -> tuple[list[list[int]], dict[str, list[int]]]:
+        path = self.place.directory / "samples.npz"
+        np.savez(path, x=samples)
+        (found,) = self.place.simulate(
+            "simulate", model=self.given, plans=[self.plan.to_json()], inputs=path, most=99, margin=1.0
+        )
+        fraction = found["fractions"][0]
+        outputs = [[round(value * 2.0**fraction) for value in item[0]] for item in found["outputs"]]
+        return outputs, found["ranges"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_lowered_network_computes_the_same_in_fp32(name: str, place: Workplace) -> None:
+    """To 1e-4 of the largest output, by onnxruntime; a comparison right at its threshold may fall either way."""
+    lowered = _Lowered(NETWORKS[name], place)
+    given, wrapped = (
+        onnxruntime.InferenceSession(path.read_bytes()) for path in (lowered.given, lowered.wrapped)
+    )
+    blank = np.zeros((1, 16), np.int64)
+    wanted = np.stack([given.run(None, {"x": sample})[0] for sample in SAMPLES])
+    found = np.stack(
+        [wrapped.run(["y"], {"x": sample, "verinfer_challenge": blank})[0] for sample in SAMPLES]
+    )
+    differ = np.abs(found - wanted).max(axis=(1, 2)) > 1e-4 * np.abs(wanted).max()
+    compares = any(
+        node.op_type in ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
+        for node in NETWORKS[name].graph.node
+    )
+    # A step is as steep as the fraction is fine: within 2^-SCALE of a threshold it is a ramp.
+    assert differ.mean() <= (0.35 if compares else 0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_twin_computes_what_ezkl_computes(name: str, place: Workplace) -> None:
+    """Integer by integer: what is searched on is what is built."""
+    lowered = _Lowered(NETWORKS[name], place)
+    outputs, _ = lowered.simulated(SAMPLES)
+    assert lowered.forward(SAMPLES) == outputs
+
+
+def test_a_value_beyond_the_tables_is_refused_in_the_forward_pass(place: Workplace) -> None:
+    """EZKL makes a witness of it all the same, and proving that never ends, so the refusal must come first."""
+    lowered = _Lowered(NETWORKS["relu"], place)
+    assert lowered.forward(np.full((1, 1, 4), 400.0, np.float32)) is None
+
+
+def test_what_cannot_be_lowered_is_said_to_be_so(place: Workplace) -> None:
+    """A network with any other operator has no sites; nothing of it is guessed."""
+    model = onnx.ModelProto()
+    model.CopyFrom(NETWORKS["relu"])
+    model.graph.node[2].op_type = "Softplus"
+    path = place.directory / "other.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert read_sites(path, place) is None
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "gate", "residual", "greater"])
+def test_a_forged_witness_does_not_verify(name: str, place: Workplace) -> None:
+    """The honest proof of each lowered operator verifies; with one output changed by one, EZKL proves and nobody believes it."""
+    lowered = _Lowered(NETWORKS[name], place)
+    home, args = place.directory, _args(lowered.plan)
+    circuit = stages.make_circuit(lowered.wrapped, args, home, place)
+    srs = make_insecure(12)
+    vk, pk = stages.make_keys(circuit, srs, home, place)
+    data, witness, proof = (home / part for part in ("data.json", "witness.json", "proof.json"))
+    data.write_text(json.dumps({"input_data": lowered.fields(SAMPLES[0])}))
+    place.ezkl(
+        "gen_witness", data=data, compiled=circuit.compiled, witness=witness, tables=args["lookup_range"]
+    )
+
+    def verifies() -> bool:
+        place.ezkl("prove", witness=witness, compiled=circuit.compiled, pk=pk, proof=proof, srs=srs.path)
+        try:
+            verdict: bool = place.ezkl("verify", proof=proof, settings=circuit.settings, vk=vk, srs=srs.path)
+        except ChildFailed:
+            return False
+        return verdict
+
+    assert verifies()
+    _change(witness)
+    assert not verifies()
+
+
+def _change(witness: Path) -> None:
+    """Add one to the first output, wherever the witness holds it."""
+    made = json.loads(witness.read_text())
+    honest = made["outputs"][0][0]
+    lie = to_field_hex(from_field_hex(honest) + 1)
+    made["outputs"][0][0] = lie
+    made["pretty_elements"] = None
+    witness.write_text(json.dumps(made))
