@@ -24,6 +24,7 @@ from . import srs as srs_files
 from .adopt import Given, Task, make_folder
 from .compile import BUDGET, compile_model
 from .cost import load_coefficients
+from .fit import fit as fit_costs
 from .native import Workplace, heavy_limits
 from .package import Package, open_package
 from .reproduce import reproduce as rebuild
@@ -171,11 +172,21 @@ def card(package: Path, *, as_json: bool) -> None:
 @click.command("estimate")
 @click.argument("model", type=Either)
 @click.option(
+    "--fit", is_flag=True, help="First measure this machine (two minutes), for all later estimates."
+)
+@click.option(
     "--memory", type=click.FloatRange(min=0.1), help="GB that may be used; default: this machine's."
 )
 @click.option("--json", "as_json", is_flag=True)
-def estimate(model: Path, memory: float | None, *, as_json: bool) -> None:
+def estimate(model: Path, memory: float | None, *, fit: bool, as_json: bool) -> None:
     """Say what a circuit of MODEL (a model folder or an ONNX file) would take, or that it cannot fit."""
+    if fit:
+        with (
+            _progress(quiet=as_json) as on_progress,
+            tempfile.TemporaryDirectory(prefix="verinfer-fit-") as home,
+        ):
+            place = Workplace(directory=Path(home), limits=heavy_limits())
+            fit_costs(place, lambda share: on_progress("fit", share))
     found = estimates.estimate(model, memory=None if memory is None else int(memory * 1e9))
     click.echo(json.dumps(found.to_json()) if as_json else estimates.as_text(found, load_coefficients()))
 
