@@ -27,6 +27,17 @@ def rule_names() -> list[str]:
     return [rule.name for rule in RULES]
 
 
+def rules_that_apply(*, model: str) -> list[str]:
+    """The names of the rules that change this network, each after those before it."""
+    network, names = _load(model), []
+    for rule in RULES:
+        changed = rule.apply(network)
+        if changed is not network:
+            names.append(rule.name)
+        network = changed
+    return names
+
+
 def sites(*, model: str) -> dict[str, Any] | None:
     """The products and values of a network that can be lowered, None of any other."""
     found = find_sites(_load(model))
@@ -55,6 +66,28 @@ def peaks(*, model: str, inputs: str, names: list[str]) -> list[float]:
         for name, value in zip(wanted, session.run(wanted, feed), strict=True):
             found[name] = max(found[name], float(np.abs(value).max()))
     return [found[name] for name in names]
+
+
+def widest(*, model: str, usual: str, unusual: str) -> str:
+    """The layer whose largest fp32 value for the one `unusual` sample is most above its largest for the `usual` ones."""
+    network = _load(model)
+    known = {value.name for value in network.graph.output}
+    inferred = onnx.shape_inference.infer_shapes(network).graph.value_info
+    names = [value.name for value in inferred if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
+    network.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    names = [*names, *(name for name in known if name not in names)]
+    session = _session(network)
+
+    def largest(path: str) -> npt.NDArray[np.float64]:
+        peaks = [
+            [float(np.abs(value).max()) for value in session.run(names, feed)]
+            for feed in _feeds(_samples(path))
+        ]
+        highest: npt.NDArray[np.float64] = np.max(np.asarray(peaks), axis=0)
+        return highest
+
+    beyond = largest(unusual) / np.maximum(largest(usual), 1e-30)
+    return str(names[int(np.argmax(beyond))])
 
 
 def simulate(

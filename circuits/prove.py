@@ -23,6 +23,7 @@ from verinfer.verifier.evidence import EZKL_KIND, Evidence, EzklProof
 from verinfer.verifier.instances import from_field_hex, to_field_hex
 from verinfer.verifier.manifest import Manifest
 
+from . import ranges
 from .native import Workplace
 from .package import Package
 
@@ -69,9 +70,10 @@ class EzklProver:
         except ChildFailed as failure:
             if failure.code != "value-out-of-range":
                 raise
+            layer = ranges.widest_layer(package, inputs, place)
             raise UsageError(
                 "value-out-of-range",
-                "Inside the network a value leaves the circuit's range: the input is too unusual.",
+                f"At the layer {layer} a value leaves the circuit's range: the input is too unusual.",
             ) from failure
         witness.unlink()
         return outputs

@@ -45,6 +45,9 @@ _LARGE_PRODUCT = 4096
 """Weights of a product of one row from which on its place is worth a thought."""
 
 _BLINDING_ROWS = 24
+_QUICK = 0.8
+"""Seconds of proving below which nothing is searched any further."""
+
 _MOST_MEASURED = 40
 _MOST_PROVED = 3
 _CLOSE = 1.4
@@ -147,10 +150,9 @@ def choose(
     """
     on_progress("rewrite", 0.0)
     rules = choose_rules(network, place)
-    offers = [
-        *_plain_offers(network, rules, place),
-        *_lowered_offers(network, rules, spec, samples, expected, targets, place, on_progress),
-    ]
+    offers = _plain_offers(network, rules, place)
+    if not offers or min(offer.cost.prove_seconds for offer in offers) > _QUICK:
+        offers += _lowered_offers(network, rules, spec, samples, expected, targets, place, on_progress)
     if not offers:
         raise explain(network, _PROBE.run_args(), place)
     offers = [offer for offer in offers if _affordable(offer, targets)]
@@ -179,7 +181,7 @@ def choose_rules(network: Path, place: Workplace) -> tuple[str, ...]:
             cells[rules] = math.inf if found is None else count_cells(found)
         return cells[rules]
 
-    kept = names = rule_names(place)
+    kept = names = tuple(place.simulate("rules_that_apply", model=network))
     for name in reversed(names):
         fewer = tuple(rule for rule in kept if rule != name)
         if count(fewer) <= count(kept):
@@ -331,6 +333,8 @@ def _measure(
     wrapped = place.directory / "measured.onnx"
     for offer in offers:
         if good and offer.cost.prove_seconds > _CLOSE * good[0][0].cost.prove_seconds:
+            break
+        if good and good[0][0].cost.prove_seconds <= _QUICK:
             break
         if len(good) >= _MOST_PROVED or (not good and len(seen) >= _MOST_MEASURED):
             break
