@@ -77,7 +77,10 @@ def count_rows(
 
 
 def count_all(wrapped: str, place: Workplace) -> list[tuple[Candidate, dict[str, Any]]]:
-    """Every candidate in every size worth trying, with EZKL's settings, whose scales are of another candidate of the same shape; raises `CouldNotCheck` (``no-circuit``)."""
+    """Every candidate in every size worth trying, with EZKL's settings.
+
+    Their scales are of another candidate of the same shape. Raises `CouldNotCheck` (``no-circuit``).
+    """
     probe = count_rows(wrapped, [Candidate(scale=7, rebase=2, base=16384, legs=2).run_args()], place)[0]
     if probe is None:
         raise CouldNotCheck("no-circuit", "EZKL cannot import this model.")

@@ -1,6 +1,7 @@
 """From a model folder to a circuit package, in one readable order.
 
-inspect, samples, search (rewrites, numbers, shape), wrap with the challenge, settings, circuit, SRS, keys, a real proof as self-test, package.
+inspect, samples, search (rewrites, numbers, shape), wrap with the challenge, settings, circuit, SRS, keys,
+a real proof as self-test, package.
 The package appears at once, whole, or not at all: it is built aside and renamed.
 """
 
