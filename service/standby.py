@@ -37,7 +37,8 @@ class Standby:
     """
 
     def __init__(self, folder: Path, limits: Limits, groups: Groups) -> None:
-        self._folder = folder
+        # A child lives in its own directory, where a relative path means something else.
+        self._folder = folder.absolute()
         self._groups = groups
         # Two forward passes and a proof; then the proof is verified.
         self._kinds = {EZKL: (3, limits), CHECK: (1, VERIFY_LIMITS)}
@@ -112,7 +113,6 @@ class PreparedPlace(Workplace):
 
     def ezkl(self, function: str, on_line: Callable[[str], None] | None = None, **arguments: Any) -> Any:
         """One call of `_ezkl`; raises `ChildFailed`."""
-        # A child lives in its own directory, where a relative path means something else.
         plain = {
             name: str(value.absolute()) if isinstance(value, Path) else value
             for name, value in arguments.items()

@@ -91,6 +91,18 @@ def test_a_job_leaves_nothing_but_what_stands_by(post: Post) -> None:
     assert len(post.recorded()) == 4
 
 
+def test_the_data_folder_may_be_given_relatively(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who takes a child hands it files in its directory by their whole path, since the child works elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "standby").mkdir()
+    (tmp_path / "groups").mkdir()
+    standby = Standby(Path("standby"), PARSE_LIMITS, Groups(Path("groups")))
+    try:
+        assert Path(standby.take(CHECK)[1].name).parent == tmp_path / "standby"
+    finally:
+        standby.close()
+
+
 def test_a_child_that_died_in_waiting_is_not_taken(post: Post) -> None:
     """Whatever killed it, the job that comes then gets one that lives, and another when none waits any more."""
     died = {pid for pid in post.recorded() if imports(pid) == EZKL}
