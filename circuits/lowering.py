@@ -22,7 +22,7 @@ from .targets import Targets
 
 SCALES = (3, 4, 5, 6, 8)
 ACTIVATION_BITS = (5, 6, 7, 8, 10)
-WEIGHT_BITS = (4, 5, 6, 8)
+WEIGHT_BITS = (4, 5, 6, 8, 11)
 LARGEST_TABLE = 1 << 17
 _SLACK = 1.1
 """Tables reach this much beyond what the samples, scaled by the margin, need."""

@@ -24,7 +24,7 @@ PACKAGE_LIMIT = 1 << 20
 SECRET = ("pk.key", "model.compiled", "network.onnx", "wrapped.onnx", "samples.npz")
 """Files that hold the weights or samples in clear; only their owner may read them."""
 
-PARTS = (*SECRET, "spec.json", "kzg.srs", "card.json", "card.md")
+PARTS = (*SECRET, "spec.json", "kzg.srs", "card.json", "card.md", "card.html")
 BUNDLE_PARTS = ("verify/manifest.json", "verify/settings.json", "verify/vk.key", "verify/kzg1.srs")
 
 

@@ -293,6 +293,7 @@ def _shapes(network: Path, rewrites: Rewrites, trial: lowering.Trial, place: Wor
 
 
 def run_args_of(plan: Plan, trial: lowering.Trial, form: Form, logrows: int) -> dict[str, Any]:
+    """The run args of a lowering: its tables, EZKL's rebasing off, and a decomposition that only edges use."""
     args = Candidate(
         scale=plan.scale, rebase=_NEVER, base=256, legs=2, columns=form.columns, logrows=logrows
     ).run_args()
