@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,18 +44,30 @@ def run_receipt(models: tuple[str, ...], out: Path) -> None:
     "names",
     multiple=True,
     type=click.Choice(compiler.CASES),
-    help="Only these, and write no results; default: all.",
+    help="Only these, in this order, and write results only with --out; default: all.",
 )
-@_out
-def run_compiler(names: tuple[str, ...], out: Path) -> None:
+@click.option(
+    "--forward-seconds",
+    type=float,
+    default=compiler.FORWARD_SECONDS,
+    show_default=True,
+    help="For all forward passes of one circuit; how many samples were reached is in the results.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help=f"Default: {RESULTS.name}, for all cases."
+)
+def run_compiler(names: tuple[str, ...], forward_seconds: float, out: Path | None) -> None:
     """Circuits by stock EZKL against circuits by verinfer; all cases take an hour or two.
 
-    Results are written at the end, if all cases were asked for; exit code 1 if one failed.
+    Results are written after each case, with those that are done; exit code 1 if one failed.
     """
     machine = environment.describe()
-    results = {"suite": "compiler", "machine": machine, **compiler.run(names or compiler.CASES, _say)}
-    if not names:
-        compiler_report.write(results, out)
+    target = out or (None if names else RESULTS)
+    results: dict[str, Any] = {}
+    for found in compiler.run(names or compiler.CASES, _say, forward_seconds):
+        results = {"suite": "compiler", "machine": machine, **found}
+        if target is not None:
+            compiler_report.write(results, target)
     click.echo(compiler_report.as_table(results), err=True)
     click.echo(json.dumps(results))
     sys.exit(any("failed" in case for case in results["cases"].values()))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,15 @@ Round = dict[str, steps.Cost]
 """One proof: the costs of `gen_witness`, `prove` and `verify`."""
 
 
-def run(names: Sequence[str], say: Say) -> dict[str, Any]:
-    """Measure these cases; gives `cases` and `geomean` of the results file. A case that fails says why, and does not count."""
-    cases = {name: _case_or_failure(name, say) for name in names}
-    return {"cases": cases, "geomean": geomean(cases)}
+def run(names: Sequence[str], say: Say, forward_seconds: float) -> Iterator[dict[str, Any]]:
+    """Measure these cases; gives `cases` and `geomean` of the results file after each.
+
+    A case that fails says why, and does not count.
+    """
+    cases: dict[str, Any] = {}
+    for name in names:
+        cases[name] = _case_or_failure(name, say, forward_seconds)
+        yield {"cases": dict(cases), "geomean": geomean(cases)}
 
 
 def geomean(cases: dict[str, Any]) -> dict[str, Any]:
@@ -60,16 +65,16 @@ def geomean(cases: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _case_or_failure(name: str, say: Say) -> dict[str, Any]:
+def _case_or_failure(name: str, say: Say, forward_seconds: float) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory(prefix="verinfer-bench-") as directory:
-            return _case(name, Path(directory), say)
+            return _case(name, Path(directory), say, forward_seconds)
     except VerinferError as error:
         say(f"{name}: {error.message}")
         return {"failed": error.message}
 
 
-def _case(name: str, home: Path, say: Say) -> dict[str, Any]:
+def _case(name: str, home: Path, say: Say, forward_seconds: float) -> dict[str, Any]:
     say(f"{name}: reading the model")
     model = read_model(ZOO / name, Workplace(directory=home, limits=PARSE_LIMITS))
     sides: dict[str, Contestant] = {}
@@ -89,7 +94,7 @@ def _case(name: str, home: Path, say: Say) -> dict[str, Any]:
     agreements = {}
     for side, contestant in sides.items():
         say(f"{name}: {len(model.fp32)} forward passes, {side}")
-        agreements[side] = _agreement(model, contestant)
+        agreements[side] = _agreement(model, contestant, forward_seconds)
     figures = {
         side: _figures(sides[side], keys[side], warm_up[side], rounds[side], agreements[side])
         for side in sides
@@ -136,11 +141,11 @@ def prove_once(one: Contestant) -> Round:
     return {**costs, "verify": checked}
 
 
-def _agreement(model: Model, one: Contestant) -> dict[str, Any]:
+def _agreement(model: Model, one: Contestant, seconds: float) -> dict[str, Any]:
     """How often the circuit's label is the fp32 model's; a sample that the circuit refuses counts as a different label."""
     written = [index for index, item in enumerate(one.inputs) if item is not None]
     answers = steps.forward_all(
-        one.compiled, [one.inputs[index] for index in written], one.home, limit=FORWARD_SECONDS
+        one.compiled, [one.inputs[index] for index in written], one.home, limit=seconds
     )
     by_sample = dict(zip(written, answers, strict=True))
     low, high = one.description["run_args"]["lookup_range"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -158,12 +159,12 @@ def test_the_table_shows_ratios_flags_and_failures() -> None:
 
 
 @pytest.mark.usefixtures("suite")
-def test_results_are_written_only_by_a_whole_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """All cases: three files, exit code 1 for the failed case. Some cases, or Ctrl-C: earlier results stay as they were."""
+def test_results_are_written_where_they_were_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """All cases: three files, exit code 1 for the failed case. Some cases without --out, or Ctrl-C: nothing is written."""
     compiler, bench = _module("compiler"), importlib.import_module("benchmarks.__main__").bench
     results = _results()
     measured = {"cases": results["cases"], "geomean": results["geomean"]}
-    monkeypatch.setattr(compiler, "run", lambda _names, _say: measured)
+    monkeypatch.setattr(compiler, "run", lambda _names, _say, _seconds: iter([measured]))
     done = CliRunner().invoke(bench, ["compiler", "--out", str(tmp_path)])
     assert done.exit_code == 1
     assert json.loads(done.stdout.splitlines()[-1])["geomean"]["prove_ratio"] == pytest.approx(8.0)
@@ -171,11 +172,11 @@ def test_results_are_written_only_by_a_whole_run(monkeypatch: pytest.MonkeyPatch
     assert set(written) == {"compiler.json", "compiler.md", "compiler.svg"}
 
     measured["cases"] = {"digits_mlp": results["cases"]["digits_mlp"]}
-    done = CliRunner().invoke(bench, ["compiler", "--case", "digits_mlp", "--out", str(tmp_path)])
+    done = CliRunner().invoke(bench, ["compiler", "--case", "digits_mlp"])
     assert done.exit_code == 0
     assert set(json.loads(done.stdout.splitlines()[-1])["cases"]) == {"digits_mlp"}
 
-    def interrupted(_names: object, _say: object) -> None:
+    def interrupted(_names: object, _say: object, _seconds: object) -> Iterator[dict[str, Any]]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compiler, "run", interrupted)
