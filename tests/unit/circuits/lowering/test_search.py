@@ -1,0 +1,66 @@
+"""The search of numbers gives good plans in order, the same each time, and a package that anybody can rebuild."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from verinfer.circuits import lowering, tune
+from verinfer.circuits.compile import compile_model
+from verinfer.circuits.lowering import Trial, read_sites, search
+from verinfer.circuits.native import Workplace
+from verinfer.circuits.reproduce import reproduce
+from verinfer.circuits.targets import Targets
+
+from .networks import NETWORKS
+
+
+@pytest.fixture(autouse=True)
+def _small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few numbers instead of all, to save time."""
+    for name, numbers in {"SCALES": (5, 7), "ACTIVATION_BITS": (7, 10), "WEIGHT_BITS": (6, 8)}.items():
+        monkeypatch.setattr(lowering, name, numbers)
+
+
+def _quiet(_phase: str, _share: float) -> None:
+    """Progress that nobody sees."""
+
+
+def _search(place: Workplace, targets: Targets) -> list[Trial]:
+    path, inputs = place.directory / "network.onnx", place.directory / "samples.npz"
+    path.write_bytes(NETWORKS["relu"].SerializeToString())
+    samples = np.random.default_rng(5).uniform(-1, 1, (40, 1, 4)).astype(np.float32)
+    np.savez(inputs, x=samples)
+    session = onnxruntime.InferenceSession(path.read_bytes())
+    expected = [[session.run(None, {"x": sample})[0].ravel().tolist()] for sample in samples]
+    sites = read_sites(path, place)
+    assert sites is not None
+    return search(path, inputs, sites, "regression", expected, targets, place, lambda _share: None)
+
+
+def test_plans_come_cheapest_first_and_meet_the_target(place: Workplace) -> None:
+    """Each is within the error that was asked for, on all samples, and a second search gives the same list."""
+    trials = _search(place, Targets(error=0.05))
+    assert trials
+    assert [trial.cost for trial in trials] == sorted(trial.cost for trial in trials)
+    assert max(trial.fidelity.error for trial in trials) < 0.05 * 8
+    assert trials == _search(place, Targets(error=0.05))
+
+
+def test_a_target_that_no_plan_meets_gives_none(place: Workplace) -> None:
+    """Numbers of a few bits cannot be exact, and none is offered as if they were."""
+    assert _search(place, Targets(error=1e-9)) == []
+
+
+def test_a_lowered_package_can_be_rebuilt(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers of the lowering are in the manifest, and replaying them gives the package's identity."""
+    monkeypatch.setattr(tune, "_plain_offers", lambda *_arguments: [])
+    package = compile_model(quick, tmp_path / "lowered", srs=None, insecure_srs=True, on_progress=_quiet)
+    assert package.manifest.rewrites[-1].name == "fixed-point"
+    result = reproduce(package, quick / "network.onnx", spec=None, on_progress=_quiet)
+    assert result.circuit == package.digest

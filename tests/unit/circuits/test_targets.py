@@ -1,0 +1,47 @@
+"""Targets are read as people write them, and anything else is refused with a reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from verinfer.circuits.targets import Targets, parse_targets
+from verinfer.verifier.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "targets"),
+    [
+        ("", Targets()),
+        ("accuracy>=0.9", Targets(agreement=0.9)),
+        ("accuracy >= 99%, memory <= 8GB", Targets(agreement=0.99, memory_bytes=8_000_000_000)),
+        ("memory<=512MiB,time<=90s", Targets(memory_bytes=512 << 20, seconds=90.0)),
+        ("error<=1%, time<=2m", Targets(error=0.01, seconds=120.0)),
+    ],
+)
+def test_targets_are_read(text: str, targets: Targets) -> None:
+    """Spaces do not matter, units do, and what is not said has its default."""
+    assert targets == parse_targets(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "accuracy",
+        "accuracy<=0.9",
+        "memory>=8GB",
+        "memory<=8",
+        "memory<=8s",
+        "accuracy>=1.5",
+        "accuracy>=-1",
+        "accuracy>=0.9, accuracy>=0.8",
+        "speed>=3",
+        "time<=1h30m",
+        "accuracy>=0.9; memory<=1GB",
+        "accuracy>=nan",
+    ],
+)
+def test_other_texts_are_refused(text: str) -> None:
+    """One stable code, and a message that shows what to write."""
+    with pytest.raises(UsageError) as caught:
+        parse_targets(text)
+    assert caught.value.code == "target-malformed"
