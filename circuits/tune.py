@@ -48,6 +48,9 @@ _BLINDING_ROWS = 24
 _QUICK = 0.8
 """Seconds of proving below which nothing is searched any further."""
 
+_FEW_CELLS = 12_000
+"""A network of fewer cells is left as it is: nothing of it is worth a rewrite."""
+
 _MOST_MEASURED = 40
 _MOST_PROVED = 3
 _CLOSE = 1.4
@@ -181,6 +184,8 @@ def choose_rules(network: Path, place: Workplace) -> tuple[str, ...]:
             cells[rules] = math.inf if found is None else count_cells(found)
         return cells[rules]
 
+    if count(()) < _FEW_CELLS:
+        return ()
     kept = names = tuple(place.simulate("rules_that_apply", model=network))
     for name in reversed(names):
         fewer = tuple(rule for rule in kept if rule != name)
