@@ -47,7 +47,7 @@ def timed(*, function: str, arguments: dict[str, Any]) -> dict[str, float]:
     return {
         "clock": time.perf_counter() - started,
         "processor": used.ru_utime + used.ru_stime,
-        "peak": used.ru_maxrss * 1024.0,
+        "peak": float(_ezkl.peak_bytes()),
     }
 
 

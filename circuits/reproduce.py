@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 
 from verinfer.verifier import files
 from verinfer.verifier.digest import sha256
-from verinfer.verifier.errors import CouldNotCheck, Rejected
+from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected
 from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.model_spec import SPEC_LIMIT, ModelSpec, parse_spec
 
@@ -58,8 +59,9 @@ def reproduce(package: Package, network: Path, *, spec: Path | None, on_progress
         if sha256(files.read(network, limit=MODEL_LIMIT)) != manifest.model.onnx:
             # The owner may have compiled the plain form of this file, which adoption makes, the same every time.
             plain = home / "plain.onnx"
-            light.onnx("adopt", model=network, output=plain)
-            network = plain
+            with suppress(Malformed):
+                light.onnx("adopt", model=network, output=plain)
+                network = plain
         _same("the ONNX file", sha256(files.read(network, limit=MODEL_LIMIT)), manifest.model.onnx)
         if spec is not None:
             _compare_meaning(manifest, parse_spec(files.read(spec, limit=SPEC_LIMIT)))

@@ -46,9 +46,11 @@ _CODES: dict[int, str] = {
     " circuit-revoked data-dir-in-use data-dir-unusable demo-failed envelope-malformed evidence-malformed"
     " evidence-missing evidence-unsupported exists export-differs input-mismatch insecure-srs issued-in-future"
     " issuer-mismatch issuer-not-valid-then issuer-revoked issuer-unknown key-malformed manifest-malformed"
-    " mode-mismatch model-ambiguous model-mismatch model-not-pinned model-refused model-revoked no-circuit"
+    " mode-mismatch model-ambiguous model-mismatch model-not-pinned model-refused model-revoked model-too-large"
+    " model-unsupported no-circuit"
     " nonce-mismatch not-fit not-reproduced package-malformed package-repeated policy-expired policy-malformed"
-    " policy-rollback policy-signature-invalid proof-for-wrong-runtime receipt-malformed rewrite-unknown"
+    " policy-rollback policy-signature-invalid proof-for-wrong-runtime receipt-malformed rewrite-differs rewrite-unknown"
+    " target-malformed"
     " runtime-not-pinned"
     " sample-malformed service-refused service-too-slow service-unreachable settings-malformed signature-invalid"
     " spec-malformed srs-malformed statement-malformed statement-subject-mismatch tensors-mismatch too-old usage",
