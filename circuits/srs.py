@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,23 +53,33 @@ class Srs:
 
 
 def cache_folder() -> Path:
-    """Where SRS files are kept: ``$XDG_CACHE_HOME/verinfer/srs``, else under the home, else under the temporary folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or (
-        f"{os.environ['HOME']}/.cache"
-        if os.environ.get("HOME")
-        else f"{tempfile.gettempdir()}/user-{os.geteuid()}"
-    )
-    folder = Path(home) / "verinfer" / "srs"
+    """Where SRS files are kept: ``$XDG_CACHE_HOME/verinfer/srs``, else ``$HOME/.cache/verinfer/srs``; made if it is missing.
+
+    Raises `CouldNotCheck` (``file-missing``) where neither names a folder of one's own.
+    """
+    home = _absolute("XDG_CACHE_HOME") or _absolute("HOME", ".cache")
+    if home is None:
+        # Not below the folder for temporary files: there everybody could have been first.
+        raise CouldNotCheck("file-missing", "There is no home for SRS files; set XDG_CACHE_HOME.")
+    folder = home / "verinfer" / "srs"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid != os.geteuid():
-            # In a folder that everybody writes to, somebody else may have been there first.
-            raise CouldNotCheck("file-missing", f"{folder} belongs to another user; set XDG_CACHE_HOME.")
+        facts = folder.stat()
     except OSError as error:
         raise CouldNotCheck(
             "file-missing", f"Cannot make {folder}: {error.strerror}; set XDG_CACHE_HOME."
         ) from error
+    if facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise CouldNotCheck(
+            "file-missing", f"Others may write to {folder}; chmod go-w it, or set XDG_CACHE_HOME."
+        )
     return folder
+
+
+def _absolute(variable: str, below: str = "") -> Path | None:
+    """The folder that the environment names; a relative one is none (XDG Base Directory Specification)."""
+    path = Path(os.environ.get(variable, ""))
+    return path / below if path.is_absolute() else None
 
 
 def open_srs(path: Path) -> Srs:

@@ -31,7 +31,10 @@ def test_a_wheel_holds_every_module_and_no_weights(tmp_path: Path) -> None:
     wheel = _build("wheel", ROOT, tmp_path / "direct")
     assert expected == _modules(wheel)
     with zipfile.ZipFile(wheel) as archive:
-        assert not [name for name in archive.namelist() if "zoo" in name]
+        names = archive.namelist()
+    assert not [name for name in names if "zoo" in name]
+    # So that type checkers of those who install it read our types.
+    assert {f"verinfer/{folder}/py.typed" for folder in FOLDERS} <= set(names)
 
     source_archive = _build("sdist", ROOT, tmp_path)
     subprocess.run([sys.executable, "-m", "tarfile", "-e", str(source_archive), str(tmp_path)], check=True)

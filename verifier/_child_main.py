@@ -1,8 +1,11 @@
-"""The inside of a limited child: confine, import the native module, answer calls.
+"""The inside of a limited child: confine, import the native module, seal, answer calls.
 
 Started by `child`, never imported by anything else; it must start in milliseconds, so it imports almost nothing.
 Reads a JSON object a line from standard input and writes one a line to the descriptor it was given.
 Whatever goes wrong is an answer too, as far as the process lives to give one.
+
+The first call says which files there are, and only then can the process be sealed, as long as it has one thread.
+Functions named ``write_…`` may write over files that are there; others read those, and make new ones.
 """
 
 from __future__ import annotations
@@ -12,33 +15,61 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from .jail import JailError, Limits, confine
+from .jail import JailError, Limits, confine, seal
+
+EARLY = "_ezkl"
+"""The module that is imported before the first call, to save its time then: EZKL starts no thread when imported."""
 
 
 def main() -> None:
     """Answer calls until standard input ends, and leave without exit handlers, which crash in EZKL's async functions."""
     start = json.loads(sys.argv[1])
     with os.fdopen(start["answer_fd"], "w") as pipe:
-        module, failure = _prepare(start)
-        for line in sys.stdin.buffer:
-            answer = failure or _answer(module, json.loads(line))
+        for answer in _answers(start):
             pipe.write(json.dumps(answer) + "\n")
             pipe.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
-def _prepare(start: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:
+def _answers(start: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    module, failure = None, _refusal(partial(confine, Limits(**start["limits"]), parent=start["parent"]))
+    logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s", stream=sys.stderr)
+    if failure is None and start["module"].endswith(f".{EARLY}"):
+        module, failure = _import(start["module"])
+    sealed = False
+    for line in sys.stdin.buffer:
+        call = json.loads(line)
+        if failure is None and not sealed:
+            writes = call["function"].startswith("write_")
+            sealed, failure = True, _refusal(partial(seal, _paths(call["arguments"]), overwrite=writes))
+        if failure is None and module is None:
+            module, failure = _import(start["module"])
+        yield failure or _answer(module, call)
+
+
+def _refusal(act: Callable[[], None]) -> dict[str, Any] | None:
     try:
-        confine(Limits(**start["limits"]), parent=start["parent"])
-        logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s", stream=sys.stderr)
-        return importlib.import_module(start["module"]), None
+        act()
     except JailError as error:
-        return None, {"code": "jail-unavailable", "detail": str(error)}
+        return {"code": "jail-unavailable", "detail": str(error)}
+    return None
+
+
+def _import(name: str) -> tuple[Any, dict[str, Any] | None]:
+    try:
+        return importlib.import_module(name), None
     except ImportError as error:
         return None, {"code": "native-missing", "detail": str(error)}
+
+
+def _paths(arguments: dict[str, Any]) -> list[str]:
+    """The files and folders of a call: all texts among its arguments that are absolute paths."""
+    return [value for value in arguments.values() if isinstance(value, str) and value.startswith("/")]
 
 
 def _answer(module: Any, call: dict[str, Any]) -> dict[str, Any]:

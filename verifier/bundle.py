@@ -52,10 +52,14 @@ class BundleFolder:
 
     folder: Path
 
+    def has(self, circuit: str) -> bool:
+        """Whether there is a folder for this circuit."""
+        return (self.folder / circuit).is_dir()
+
     def read(self, circuit: str) -> Mapping[str, bytes]:
         """The four files of one circuit, unchecked; raises `CouldNotCheck` (``bundle-missing``)."""
         home = self.folder / circuit
-        if not home.is_dir():
+        if not self.has(circuit):
             raise CouldNotCheck(
                 "bundle-missing", f"There is no bundle at {home}; get it from the model's owner."
             )

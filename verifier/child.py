@@ -8,6 +8,7 @@ Only an explicit answer from a child that exited 0 counts as success.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import selectors
 import signal
@@ -17,15 +18,20 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from .errors import CODES, CouldNotCheck
-from .jail import Limits
+from . import strict_json
+from .errors import CODES, CouldNotCheck, Malformed
+from .jail import Limits, lacking
+from .wire import printable
 
 ANSWER_LIMIT = 64 << 20
 _POLL_SECONDS = 0.1
 _TAIL_BYTES = 8192
+_DETAIL = 2000
+_log = logging.getLogger(__name__)
 # Some processors need these for a correct OpenBLAS; nothing else of the caller's environment reaches a child.
 _INHERITED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 _BOOT = "from verinfer.verifier._child_main import main; main()"
@@ -43,8 +49,9 @@ class ChildFailed(CouldNotCheck):
     """A child ended without success; `detail` is native text for an operator's eyes, not for a client's."""
 
     def __init__(self, code: str, message: str = "", *, detail: str = "", field: str | None = None) -> None:
-        super().__init__(code, message or f"{CODES[code]}{f' ({detail})' if detail else ''}", field=field)
-        self.detail = detail
+        self.detail = printable(detail, most=_DETAIL)
+        said = f" ({self.detail})" if detail else ""
+        super().__init__(code, message or f"{CODES[code]}{said}", field=field)
 
 
 class Child:
@@ -52,10 +59,13 @@ class Child:
 
     Starting early hides the start-up time: a verifier keeps one in waiting.
     The parent-death signal is tied to the thread that starts a child, so that thread must outlive it.
+    Its first call says which files it may ever reach besides its own `directory` (see `jail.seal`): texts among the
+    arguments that are absolute paths.
     """
 
     def __init__(self, module: str, *, limits: Limits, directory: Path) -> None:
         self._limits = limits
+        _warn_once()
         answer, child_end = os.pipe()
         self._answer = answer
         start = {"module": module, "limits": asdict(limits), "parent": os.getpid(), "answer_fd": child_end}
@@ -244,6 +254,18 @@ def run(
     return child.call(function, arguments, on_line=on_line, cancelled=cancelled)
 
 
+@cache
+def _warn_once() -> None:
+    """Say in the log what this kernel's jail lacks; `verinfer doctor` says it, too."""
+    for what in lacking():
+        _log.warning("the jail is not whole: %s", what)
+
+
+def _signal_name(number: int) -> str:
+    # Real-time signals have no name.
+    return next((known.name for known in signal.Signals if known == number), f"signal {number}")
+
+
 def _environment(directory: Path) -> dict[str, str]:
     return {
         **{name: os.environ[name] for name in _INHERITED if name in os.environ},
@@ -259,9 +281,11 @@ def _environment(directory: Path) -> dict[str, str]:
 
 def _judge(answer: bytes, status: int, tail: str) -> Any:
     if status == 0 and answer:
+        # What native code has taken over can answer anything, to the parent's harm.
         try:
+            strict_json.check_size(answer)
             message = json.loads(answer)
-        except ValueError as error:
+        except (ValueError, RecursionError, Malformed) as error:
             raise ChildFailed("child-no-answer") from error
         if not isinstance(message, dict):
             raise ChildFailed("child-no-answer")
@@ -284,5 +308,5 @@ def _judge(answer: bytes, status: int, tail: str) -> Any:
         # Rust's allocator says so before it aborts; there is no other sign.
         raise ChildFailed("child-out-of-memory")
     if status < 0:
-        raise ChildFailed("child-aborted", f"Native code ended with {signal.Signals(-status).name}.")
+        raise ChildFailed("child-aborted", f"Native code ended with {_signal_name(-status)}.")
     raise ChildFailed("child-no-answer")

@@ -18,6 +18,7 @@ import click
 
 from .errors import CouldNotCheck, Malformed, Rejected, UsageError, VerinferError
 from .jail import JailError, hide_memory
+from .terminal import say
 
 EXIT_CODES: dict[type[VerinferError], int] = {Rejected: 1, UsageError: 2, Malformed: 3, CouldNotCheck: 4}
 INTERRUPTED = 130
@@ -99,7 +100,7 @@ def _report(status: int, code: str, message: str, *, as_json: bool, field: str |
     verdict = {1: "REJECTED", 3: "MALFORMED", 4: "COULD NOT CHECK"}.get(status, "error")
     if as_json:
         click.echo(json.dumps({"verdict": verdict.lower(), "code": code, "message": message, "field": field}))
-    click.echo(f"{verdict}: {code}: {message}", err=True)
+    say(f"{verdict}: {code}: {message}", err=True)
     return status
 
 

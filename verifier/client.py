@@ -6,6 +6,7 @@ The nonce is made here, since a nonce that somebody else chose shows no freshnes
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,20 +25,24 @@ from .wire import printable
 
 ANSWER_LIMIT = RECEIPT_LIMIT
 _POLL_SECONDS = 0.2
+_FETCH_SECONDS = 600
 _FINAL = ("succeeded", "failed", "cancelled")
+_JOB = re.compile(r"[0-9A-Za-z]{1,64}")
+_PHASE = re.compile(r"[a-z][a-z-]{0,23}")
+"""What a phase looks like; whatever else a service says there is not shown."""
 
 OnProgress = Callable[[str, float], None]
-"""Called with the job's phase and the fraction done, 0 to 1."""
+"""Called with the job's phase, a word of small letters, and the fraction done, 0 to 1."""
 
 
 class ServiceError(CouldNotCheck):
-    """The service refused or failed; `service_code` is its problem's stable code (RFC 9457)."""
+    """The service refused or failed; `service_code` is its problem's stable code (RFC 9457), made printable."""
 
     def __init__(self, status: int, service_code: str, detail: str) -> None:
-        said = printable(f"{status} {service_code}: {detail}")
-        super().__init__("service-refused", f"The service answered {said}")
         self.status = status
-        self.service_code = service_code
+        self.service_code = printable(service_code, most=64)
+        said = printable(detail)
+        super().__init__("service-refused", f'The service answered {status} {self.service_code}: "{said}".')
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,45 +76,48 @@ def ask(
     Raises `ServiceError`, `CouldNotCheck` (``service-unreachable``, ``service-too-slow``), `Malformed`, `UsageError`.
     """
     deadline = time.monotonic() + seconds
+    preprocess.check_names(inputs, sample)
     body = {
         "inputs": [
             {
                 "name": spec.name,
                 "shape": list(spec.shape),
                 "datatype": spec.dtype,
-                "data": preprocess.to_input(spec, sample.get(spec.name, ())),
+                "data": preprocess.to_input(spec, sample[spec.name]),
             }
             for spec in inputs
         ],
         "parameters": {"mode": mode, "nonce": nonce, **({"audience": audience} if audience else {})},
     }
     headers = {"Prefer": "respond-async", "Idempotency-Key": secrets.token_hex(16)}
-    answer = _json(_send(client, "POST", f"/v2/models/{model}/infer", json=body, headers=headers))
+    path = f"/v2/models/{model}/infer"
+    answer = _json(_send(client, "POST", path, deadline, json=body, headers=headers))
     parameters = answer.get("parameters", {})
     if not isinstance(parameters, dict):
         raise Malformed("answer-malformed")
     if isinstance(receipt := parameters.get("receipt"), str):
         return Answer(receipt.encode("utf-8"), nonce)
     job = parameters.get("job")
-    if not isinstance(job, str) or not job.isalnum():
+    if not isinstance(job, str) or not _JOB.fullmatch(job):
         raise Malformed("answer-malformed", "The service gave neither a receipt nor a job.")
     digest = _await(client, job, deadline, on_progress)
-    return Answer(_send(client, "GET", f"/v1/receipts/{digest}"), nonce)
+    return Answer(_send(client, "GET", f"/v1/receipts/{digest}", deadline), nonce)
 
 
 def fetch_policy(client: httpx.Client, model: str) -> bytes:
     """The policy that the service offers for a model: the operator's word, for trust on first use only."""
-    return _send(client, "GET", f"/v1/models/{model}/policy")
+    return _send(client, "GET", f"/v1/models/{model}/policy", time.monotonic() + _FETCH_SECONDS)
 
 
 def fetch_bundle(client: httpx.Client, model: str, names: Sequence[str]) -> dict[str, bytes]:
     """The files of the model's verify bundle; `bundle.open_bundle` compares them with a policy's pin."""
-    return {name: _send(client, "GET", f"/v1/models/{model}/bundle/{name}") for name in names}
+    deadline = time.monotonic() + _FETCH_SECONDS
+    return {name: _send(client, "GET", f"/v1/models/{model}/bundle/{name}", deadline) for name in names}
 
 
 def _await(client: httpx.Client, job: str, deadline: float, on_progress: OnProgress) -> str:
     while True:
-        state = _json(_send(client, "GET", f"/v1/jobs/{job}"))
+        state = _json(_send(client, "GET", f"/v1/jobs/{job}", deadline))
         status = state.get("status")
         if status == "succeeded":
             digest = state.get("receipt_digest")
@@ -122,28 +130,38 @@ def _await(client: httpx.Client, job: str, deadline: float, on_progress: OnProgr
             raise ServiceError(200, code, detail)
         if time.monotonic() > deadline:
             raise CouldNotCheck("service-too-slow", f"Job {job} goes on; ask again for /v1/jobs/{job}.")
-        progress = state.get("progress")
-        on_progress(
-            printable(str(state.get("phase") or status)), progress if isinstance(progress, float) else 0.0
-        )
+        on_progress(_phase(state), _fraction(state))
         time.sleep(_POLL_SECONDS)
 
 
-def _send(client: httpx.Client, method: str, path: str, **options: Any) -> bytes:
+def _phase(state: dict[str, Any]) -> str:
+    phase = state.get("phase") or state.get("status")
+    return phase if isinstance(phase, str) and _PHASE.fullmatch(phase) else "working"
+
+
+def _fraction(state: dict[str, Any]) -> float:
+    progress = state.get("progress")
+    return min(max(float(progress), 0.0), 1.0) if isinstance(progress, (int, float)) else 0.0
+
+
+def _send(client: httpx.Client, method: str, path: str, deadline: float, **options: Any) -> bytes:
+    """One request; neither a flood, a trickle nor a packed answer takes more than the limits."""
+    data = bytearray()
+    headers = {**options.pop("headers", {}), "Accept-Encoding": "identity"}
     try:
-        with client.stream(method, path, **options) as response:
-            data = b""
-            for chunk in response.iter_bytes():
+        with client.stream(method, path, headers=headers, **options) as response:
+            for chunk in response.iter_raw():
                 data += chunk
                 if len(data) > ANSWER_LIMIT:
                     raise Malformed("too-large", "The service's answer is too large.")
-    except httpx.HTTPError as error:
-        raise CouldNotCheck(
-            "service-unreachable", f"{client.base_url}: {str(error) or type(error).__name__}."
-        ) from error
+                if time.monotonic() > deadline:
+                    raise CouldNotCheck("service-too-slow", "The service did not end its answer in time.")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        said = printable(str(error)) or type(error).__name__
+        raise CouldNotCheck("service-unreachable", f"{client.base_url}: {said}.") from error
     if response.status_code >= 400:
-        raise _problem(response.status_code, data)
-    return data
+        raise _problem(response.status_code, bytes(data))
+    return bytes(data)
 
 
 def _problem(status: int, data: bytes) -> ServiceError:
@@ -151,9 +169,7 @@ def _problem(status: int, data: bytes) -> ServiceError:
         problem = _json(data)
     except Malformed:
         problem = {}
-    return ServiceError(
-        status, str(problem.get("code", "unknown"))[:64], str(problem.get("detail", ""))[:500]
-    )
+    return ServiceError(status, str(problem.get("code", "unknown")), str(problem.get("detail", "")))
 
 
 def _json(data: bytes) -> dict[str, Any]:

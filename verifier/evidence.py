@@ -74,5 +74,5 @@ def parse_evidence(kind: str, item: dict[str, Any]) -> Evidence:
     if kind in RESERVED_KINDS:
         return Unreadable()
     if kind not in KINDS:
-        raise Malformed("evidence-malformed", f"There is no evidence of the kind {kind[:64]!r}.")
+        raise Malformed("evidence-malformed", f"There is no evidence of the kind {kind[:64]!a}.")
     return validate(KINDS[kind], item, code="evidence-malformed")

@@ -91,9 +91,9 @@ class EzklCheck:
                 "proof-invalid", f"The proof has {len(proof)} bytes; this circuit's have {expected}."
             )
         with self._child() as (child, directory):
-            arguments = _write_files(directory, _proof_file(proof, _instances(statement, bundle)), bundle)
+            paths = _write_files(directory, _proof_file(proof, _instances(statement, bundle)), bundle)
             try:
-                accepted = child.call("verify", arguments)
+                accepted = child.call("verify", {**paths, "version": bundle.manifest.proof_system.version})
             except ChildFailed as failure:
                 if failure.code in ("child-refused", "child-panicked"):
                     raise Rejected("proof-invalid", CODES["proof-invalid"]) from failure

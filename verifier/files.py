@@ -50,6 +50,15 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PUBLIC) -> None:
         aside.unlink(missing_ok=True)
 
 
+def write_new(path: Path, data: bytes) -> None:
+    """Make the file `path`, which must not be there: it never replaces one; raises FileExistsError or another OSError."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_folder(path.parent)
+
+
 def publish(aside: Path, path: Path, digest: str) -> None:
     """Rename `aside` to `path` after reading it back: its SHA-256 must be `digest`."""
     if digest_of(aside) != digest:

@@ -1,11 +1,16 @@
 """Confines the calling process before it touches native code or a hostile file.
 
-Takes `Limits`; afterwards the process cannot outlive its parent, exceed memory, CPU time or file size, start programs or
-processes, open a socket, signal or look into another process, or change what it sees of the system.
-What remains: it can read and write the files that its user can. A file that native code must not reach belongs to another
-user; `hide_memory` keeps a parent's own memory out of reach of a user without privileges.
-Sources: prctl(2), setrlimit(2), seccomp(2), linux/filter.h (classic BPF), linux/seccomp.h. Linux on x86-64 and AArch64.
+Takes `Limits`; after `confine` the process cannot outlive its parent, exceed memory, CPU time or file size, start programs
+or processes, open a socket, signal or look into another process, use a privilege, or change who may read a file.
+After `seal` it also reaches no files but its folder, those it was given, and the interpreter's and the system's own.
+Both need Linux on x86-64 or AArch64; sealing needs Landlock (Linux 5.13), and where that is missing `lacking` says so:
+there a file that native code must not reach belongs to another user, and `hide_memory` keeps a parent's own memory out of
+reach of a user without privileges.
+Sources: prctl(2), setrlimit(2), capset(2), seccomp(2), landlock(7).
 """
+
+# To import pathlib takes longer than all that is done here, and a child starts for every call.
+# ruff: noqa: PTH112, PTH113, PTH118, PTH120, PTH208
 
 from __future__ import annotations
 
@@ -15,7 +20,11 @@ import platform
 import resource
 import signal
 import struct
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from . import landlock, seccomp
 
 GIB = 1 << 30
 
@@ -24,74 +33,15 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
+_CAPABILITY_VERSION = 0x20080522
 
-_LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
-_JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
-_JUMP_AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K
-_JUMP_ANY_BIT = 0x45  # BPF_JMP | BPF_JSET | BPF_K
-_RETURN = 0x06  # BPF_RET | BPF_K
-_ALLOW = 0x7FFF0000
-_KILL_PROCESS = 0x80000000
-_EPERM = 0x00050000 | 1
-_ENOSYS = 0x00050000 | 38
-_OFFSET_NUMBER, _OFFSET_ARCH, _OFFSET_ARG0 = 0, 4, 16
-_CLONE_THREAD = 0x00010000
-_X32_BIT = 0x40000000
-
-_Instruction = tuple[int, int, int, int]
-"""Code, jump if true, jump if false, operand."""
-
-
-_ARCHES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-"""By machine: the column of its numbers below, and its AUDIT_ARCH."""
-
-_CLONE, _CLONE3, _PRLIMIT64 = (56, 220), (435, 435), (302, 261)
-_SIGNALS = ((62, 129), (234, 131))  # kill, tgkill
-
-_DENIED: dict[str, tuple[int | None, int | None]] = {
-    # other programs and processes
-    "execve": (59, 221),
-    "execveat": (322, 281),
-    "fork": (57, None),
-    "vfork": (58, None),
-    "setsid": (112, 157),
-    "setpgid": (109, 154),
-    # sockets, and what opens them past this filter
-    "socket": (41, 198),
-    "io_uring_setup": (425, 425),
-    # looking into other processes, and signals that name no process
-    "ptrace": (101, 117),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "process_madvise": (440, 440),
-    "kcmp": (312, 272),
-    "pidfd_open": (434, 434),
-    "pidfd_getfd": (438, 438),
-    "pidfd_send_signal": (424, 424),
-    "tkill": (200, 130),
-    "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240),
-    # another view of the system
-    "unshare": (272, 97),
-    "setns": (308, 268),
-    "mount": (165, 40),
-    "umount2": (166, 39),
-    "pivot_root": (155, 41),
-    "chroot": (161, 51),
-    "open_tree": (428, 428),
-    "move_mount": (429, 429),
-    "fsopen": (430, 430),
-    "fsconfig": (431, 431),
-    "fsmount": (432, 432),
-    # keys, and parts of the kernel that have often been broken
-    "add_key": (248, 217),
-    "request_key": (249, 218),
-    "keyctl": (250, 219),
-    "bpf": (321, 280),
-    "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282),
-}
-"""System calls that are refused, with their numbers on x86-64 and AArch64."""
+_SYSTEM = (
+    *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache"),
+    *("/usr/share/zoneinfo", "/etc/localtime"),
+    *("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/sys/devices/system", "/sys/fs/cgroup"),
+    *("/dev/urandom", "/dev/random", "/dev/zero"),
+)
+"""What libraries read of the system when they start: themselves, time zones, and how many processors there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,12 +76,55 @@ def confine(limits: Limits, *, parent: int) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     os.nice(5)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
+    _drop_privileges(libc)
     _install_filter(libc)
+
+
+def seal(paths: Iterable[str], *, overwrite: bool = False) -> None:
+    """Leave this process only the files that its work needs; call it while there is one thread. Raises `JailError`.
+
+    That is: its working directory; of `paths`, a file to read (with `overwrite` to write, too), a folder to use, and the
+    folder of a file still to be made; and what the interpreter and the system's libraries read.
+    Does nothing where `lacking` names the files.
+    """
+    if not landlock.version():
+        return
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise JailError("a thread is running that the rules for files would not bind")
+    rights = [(path, landlock.READ) for path in (*_SYSTEM, *_interpreter())]
+    rights += [(".", landlock.WRITE), ("/dev/null", landlock.WRITE)]
+    for path in paths:
+        if os.path.isfile(path):
+            rights.append((path, landlock.WRITE if overwrite else landlock.READ))
+        elif (folder := path if os.path.isdir(path) else os.path.dirname(path)) != "/":
+            rights.append((folder, landlock.WRITE))
+    try:
+        landlock.restrict(rights)
+    except OSError as error:
+        raise JailError(f"Landlock failed: {error.strerror}") from error
+
+
+def lacking() -> tuple[str, ...]:
+    """What the jail would do and cannot on this kernel; empty where it is whole."""
+    found = landlock.version()
+    missing = {
+        "native code can read and write all files of its user (no Landlock)": found == 0,
+        "native code can truncate files of its user (Landlock is older than version 3)": 0 < found < 3,
+    }
+    return tuple(text for text, holds in missing.items() if holds)
 
 
 def hide_memory() -> None:
     """Keep this process's memory and descriptors from other processes of its user; raises `JailError`."""
     _prctl(ctypes.CDLL(None, use_errno=True), _PR_SET_DUMPABLE, 0)
+
+
+def _interpreter() -> set[str]:
+    """The folders that Python imports from, with the targets of an editable installation's links."""
+    found = {*sys.path, sys.prefix, sys.base_prefix} - {""}
+    for part in sys.modules["verinfer"].__path__:
+        found |= {os.path.realpath(os.path.join(part, name)) for name in os.listdir(part)}
+    return found
 
 
 def _limit(kind: int, value: int) -> None:
@@ -140,51 +133,22 @@ def _limit(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value, value))
 
 
+def _drop_privileges(libc: ctypes.CDLL) -> None:
+    """Give up all capabilities: root then is a user like others, who may not raise limits or look into processes."""
+    # struct __user_cap_header_struct, and two of __user_cap_data_struct
+    if libc.capset(struct.pack("=Ii", _CAPABILITY_VERSION, 0), bytes(24)) != 0:
+        raise JailError(f"capset failed: {os.strerror(ctypes.get_errno())}")
+
+
 def _install_filter(libc: ctypes.CDLL) -> None:
-    if platform.machine() not in _ARCHES:
-        raise JailError(f"no system call filter for {platform.machine()}")
-    program = _program(*_ARCHES[platform.machine()], os.getpid())
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    machine = platform.machine()
+    if machine not in seccomp.MACHINES:
+        raise JailError(f"no system call filter for {machine}")
+    code = seccomp.compiled(machine, os.getpid())
     buffer = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog { unsigned short len; struct sock_filter *filter; }
-    header = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(buffer)))
+    header = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer)))
     _prctl(libc, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(header))
-
-
-def _program(column: int, arch: int, pid: int) -> list[_Instruction]:
-    """Another ABI kills; denied calls get EPERM; clone makes threads only, and signals and limits reach this process only."""
-    denied = [numbers[column] for numbers in _DENIED.values()]
-    return [
-        (_LOAD, 0, 0, _OFFSET_ARCH),
-        (_JUMP_EQUAL, 1, 0, arch),
-        (_RETURN, 0, 0, _KILL_PROCESS),
-        (_LOAD, 0, 0, _OFFSET_NUMBER),
-        (_JUMP_AT_LEAST, 0, 1, _X32_BIT),
-        (_RETURN, 0, 0, _KILL_PROCESS),
-        *(
-            step
-            for call in denied
-            if call is not None
-            for step in ((_JUMP_EQUAL, 0, 1, call), (_RETURN, 0, 0, _EPERM))
-        ),
-        # clone3 hides its flags behind a pointer; without it libraries use clone.
-        (_JUMP_EQUAL, 0, 1, _CLONE3[column]),
-        (_RETURN, 0, 0, _ENOSYS),
-        *_only_if(_CLONE[column], (_JUMP_ANY_BIT, _CLONE_THREAD)),
-        *(step for call in _SIGNALS for step in _only_if(call[column], (_JUMP_EQUAL, pid))),
-        *_only_if(_PRLIMIT64[column], (_JUMP_EQUAL, 0), (_JUMP_EQUAL, pid)),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
-
-
-def _only_if(call: int, *tests: tuple[int, int]) -> list[_Instruction]:
-    """Allow `call` if its first argument passes one of `tests` (jump code, operand), else EPERM; leave others be."""
-    steps: list[_Instruction] = [(_LOAD, 0, 0, _OFFSET_ARG0)]
-    for index, (code, operand) in enumerate(tests):
-        last = index == len(tests) - 1
-        steps.append((code, len(tests) - 1 - index, 1 if last else 0, operand))
-    steps += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _EPERM)]
-    return [(_JUMP_EQUAL, 0, len(steps), call), *steps]
 
 
 def _prctl(libc: ctypes.CDLL, option: int, argument: int, pointer: int = 0) -> None:

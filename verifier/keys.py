@@ -18,6 +18,19 @@ from .errors import Malformed
 
 KEY_LIMIT = 4096
 
+_FIELD = 2**255 - 19
+SMALL_ORDER = frozenset(
+    bytes.fromhex(text)
+    for text in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    )
+)
+"""The y of all points whose order divides 8: under such a key one signature fits many statements, so it names nobody."""
+
 
 def spki(key: Ed25519PublicKey) -> bytes:
     """The key's SubjectPublicKeyInfo, DER: 44 bytes."""
@@ -42,6 +55,8 @@ def decode_public(text: str) -> Ed25519PublicKey:
         raise ValueError("not an Ed25519 key") from error
     if not isinstance(key, Ed25519PublicKey) or encode_public(key) != text:
         raise ValueError("not an Ed25519 key in canonical form")
+    if _is_weak(key):
+        raise ValueError("a key with which anybody can sign")
     return key
 
 
@@ -53,6 +68,8 @@ def read_public(path: Path) -> Ed25519PublicKey:
         raise Malformed("key-malformed", f"{path} holds no public key in PEM form.") from error
     if not isinstance(key, Ed25519PublicKey):
         raise Malformed("key-malformed", f"{path} holds a key that is not Ed25519.")
+    if _is_weak(key):
+        raise Malformed("key-malformed", f"{path} holds a key with which anybody can sign.")
     return key
 
 
@@ -81,3 +98,9 @@ def load_or_make(path: Path) -> Ed25519PrivateKey:
 def public_pem(key: Ed25519PublicKey) -> bytes:
     """The public key as PEM, to hand out."""
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _is_weak(key: Ed25519PublicKey) -> bool:
+    y = int.from_bytes(key.public_bytes_raw(), "little") & ((1 << 255) - 1)
+    # Some decoders take y + p for y.
+    return (y % _FIELD).to_bytes(32, "little") in SMALL_ORDER

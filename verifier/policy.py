@@ -6,21 +6,24 @@ Nothing that a server sends may widen it; what is absent is not trusted; an empt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from . import dsse, keys, strict_json
-from .digest import Hex32
+from .digest import Hex32, is_hex32
 from .dsse import Envelope
 from .errors import Malformed, Rejected
-from .wire import Instant, Items, Name, Positive, Text, Wire, parse_time, validate
+from .wire import Instant, Items, Name, Positive, Text, Wire, format_time, parse_time, validate
 
 POLICY_TYPE = "urn:verinfer:policy:v1"
 POLICY_PAYLOAD_TYPE = "application/vnd.verinfer.policy.v1+json"
 POLICY_LIMIT = 4 << 20
+FIRST_USE_TYPE = "urn:verinfer:first-use:v1"
 
 Requirement = Literal["signature", "proof", "quote"]
 Relaxation = Literal["allow_insecure_srs", "allow_simulated_tee"]
@@ -34,13 +37,30 @@ class CircuitPin(Wire):
     model_checked: Literal["reproduced", "trusted"]
 
 
+def _is_no_digest(name: str) -> str:
+    # A model named like another's digest would be taken for that other one.
+    if is_hex32(name):
+        raise ValueError("a model's name looks like a digest")
+    return name
+
+
 class ModelPin(Wire):
     """One accepted model, its accepted circuits and its accepted fp32 runtimes (``"onnxruntime 1.32.0"``)."""
 
-    name: Name
+    name: Annotated[Name, AfterValidator(_is_no_digest)]
     onnx: Hex32
     circuits: Items[CircuitPin]
-    runtimes: Items[Text]
+    runtimes: Items[Annotated[Text, StringConstraints(pattern="^onnxruntime ")]]
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> ModelPin:
+        _refuse_repeats("circuits", [pin.digest for pin in self.circuits])
+        _refuse_repeats("runtimes", self.runtimes)
+        return self
+
+    def is_called(self, text: str) -> bool:
+        """Whether `text`, a name or an ONNX digest, means this model."""
+        return text == (self.onnx if is_hex32(text) else self.name)
 
     def circuit(self, digest: str) -> CircuitPin | None:
         """The pin of this circuit, if there is one."""
@@ -76,6 +96,11 @@ class IssuerPin(Wire):
         return keys.key_id(self.public_key)
 
 
+def _refuse_repeats(what: str, items: Sequence[str]) -> None:
+    if len(set(items)) != len(items):
+        raise ValueError(f"{what} repeat")
+
+
 class Revoked(Wire):
     """What was accepted once and is not any more: "revoked" is not "unknown"."""
 
@@ -99,16 +124,11 @@ class Policy(Wire):
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Policy:
-        lists: dict[str, list[str]] = {
-            "models": [pin.onnx for pin in self.models],
-            "model names": [pin.name for pin in self.models],
-            "issuers": [pin.id for pin in self.issuers],
-            "require": list(self.require),
-            "relaxations": list(self.relaxations),
-        }
-        for what, items in lists.items():
-            if len(set(items)) != len(items):
-                raise ValueError(f"{what} repeat")
+        _refuse_repeats("models", [pin.onnx for pin in self.models])
+        _refuse_repeats("model names", [pin.name for pin in self.models])
+        _refuse_repeats("issuers", [pin.id for pin in self.issuers])
+        _refuse_repeats("require", self.require)
+        _refuse_repeats("relaxations", self.relaxations)
         return self
 
     def issuer(self, key_id: str) -> IssuerPin | None:
@@ -118,6 +138,14 @@ class Policy(Wire):
     def model(self, onnx: str) -> ModelPin | None:
         """The pin of this ONNX digest, if there is one."""
         return next((pin for pin in self.models if pin.onnx == onnx), None)
+
+
+class FirstUse(Wire):
+    """A policy as the operator offered it, kept with the mark that it came from there, and when."""
+
+    type: Literal["urn:verinfer:first-use:v1"]
+    taken_at: Instant
+    policy: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +161,19 @@ class TrustedPolicy:
 
 
 def parse_policy(data: bytes, *, owner: Ed25519PublicKey | None = None) -> TrustedPolicy:
-    """Read a policy, plain or enveloped; with `owner`, only one signed by that key.
+    """Read a policy, plain, enveloped, or kept from first use; with `owner`, only one signed by that key.
 
+    The mark of first use ends with the owner's signature, and with nothing else.
     Raises `Malformed` (``policy-malformed``, ``envelope-malformed``, …) or `Rejected` (``policy-signature-invalid``).
     """
     value = strict_json.parse(data, limit=POLICY_LIMIT)
+    if isinstance(value, dict) and value.get("type") == FIRST_USE_TYPE:
+        kept = _read(validate(FirstUse, value, code="policy-malformed").policy, owner)
+        return kept if kept.origin == "owner" else TrustedPolicy(kept.policy, "operator")
+    return _read(value, owner)
+
+
+def _read(value: Any, owner: Ed25519PublicKey | None) -> TrustedPolicy:
     if not isinstance(value, dict) or "payload" not in value:
         if owner is not None:
             raise Rejected("policy-signature-invalid", "The policy is not signed, and an owner is pinned.")
@@ -149,6 +185,16 @@ def parse_policy(data: bytes, *, owner: Ed25519PublicKey | None = None) -> Trust
         raise Rejected("policy-signature-invalid")
     policy = validate(Policy, strict_json.parse(envelope.body, limit=POLICY_LIMIT), code="policy-malformed")
     return TrustedPolicy(policy, "owner-not-pinned" if owner is None else "owner")
+
+
+def mark_first_use(data: bytes, *, at: datetime) -> bytes:
+    """A policy that the service offered, marked so that it stays the operator's word whenever it is read again.
+
+    Raises what `parse_policy` raises, and `Malformed` for one that is marked already.
+    """
+    value = strict_json.parse(data, limit=POLICY_LIMIT)
+    _read(value, None)
+    return strict_json.canonical({"type": FIRST_USE_TYPE, "taken_at": format_time(at), "policy": value})
 
 
 def sign_policy(policy: Policy, key: Ed25519PrivateKey) -> bytes:

@@ -6,12 +6,25 @@ Arithmetic is binary64, element by element; an FP32 input is then rounded to bin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import prod
 
 from . import numbers
 from .errors import UsageError
 from .model_spec import InputSpec, OutputSpec
+from .wire import printable
+
+
+def check_names(specs: Sequence[InputSpec], sample: Collection[str]) -> None:
+    """Raise `UsageError` (``input-missing``, ``input-unknown``) unless the sample has exactly the model's inputs."""
+    names = [spec.name for spec in specs]
+    for name in names:
+        if name not in sample:
+            raise UsageError("input-missing", f"The sample has no {name}.", field=name)
+    for name in sample:
+        if name not in names:
+            shown = printable(name, most=64)
+            raise UsageError("input-unknown", f"The model has no input {shown}.", field=shown)
 
 
 def to_input(spec: InputSpec, raw: Sequence[float | int]) -> list[float] | list[int]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import field_validator
+
 from . import strict_json
 from .dsse import Envelope
 from .errors import Malformed
@@ -21,9 +23,23 @@ MEDIA_TYPE = "application/vnd.verinfer.receipt.v1+json"
 RECEIPT_LIMIT = 32 << 20
 
 
+MOST_KINDS = 64
+
+
 class _Receipt(Wire):
     envelope: dict[str, Any]
-    evidence: dict[str, dict[str, Any]]
+    evidence: dict[str, Any]
+
+    @field_validator("evidence")
+    @classmethod
+    def _few_objects(cls, evidence: dict[str, Any]) -> dict[str, Any]:
+        # Found here one at a time: an error for each of millions would fill the memory.
+        if len(evidence) > MOST_KINDS:
+            raise ValueError(f"more than {MOST_KINDS} kinds of evidence")
+        for kind, item in evidence.items():
+            if not isinstance(item, dict):
+                raise ValueError(f"{kind[:64]!a} is not an object")  # noqa: TRY004 - pydantic takes a ValueError
+        return evidence
 
 
 @dataclass(frozen=True, slots=True)

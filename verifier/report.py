@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .verdict import CAVEATS, CLAIMS, Output, Verified
-from .wire import format_time
+from .wire import format_time, printable
 
 
 def as_text(verified: Verified) -> str:
@@ -13,9 +13,12 @@ def as_text(verified: Verified) -> str:
     who = f"{verified.model.name} {verified.model.version}"
     lines = [f"VERIFIED  {who}: {answer(verified)}", ""]
     lines += [f"  receipt    {verified.statement_digest}", f"  issued     {format_time(verified.issued_at)}"]
-    lines += [f"  runtime    {verified.runtime}, mode {verified.mode}", f"  nonce      {verified.nonce}"]
+    lines += [
+        f"  runtime    {verified.runtime}; asked for mode {verified.mode}",
+        f"  nonce      {verified.nonce}",
+    ]
     if verified.audience is not None:
-        lines.append(f"  audience   {verified.audience}")
+        lines.append(f"  audience   {printable(verified.audience, most=1024)}")
     lines += ["", "What this shows:"]
     lines += [f"  + {claim}: {CLAIMS[claim]}" for claim in verified.claims]
     lines += ["", "What it does not show:"]

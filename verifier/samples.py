@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from . import files, strict_json
-from .errors import CouldNotCheck, Malformed, UsageError
+from .errors import CouldNotCheck, Malformed, UsageError, VerinferError
 from .model_spec import InputSpec, RawFields, RawImage
+from .wire import printable
 
 SAMPLE_LIMIT = 64 << 20
+_EIGHT_BITS = ("1", "L", "LA", "P", "RGB", "RGBA")
+"""Kinds of images that become grey without losing what they say; deeper ones would be cut at 255."""
 
 Sample = dict[str, list[float | int]]
 
@@ -44,10 +47,17 @@ def _read_npy(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
         ) from error
     try:
         array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, MemoryError, SyntaxError) as error:
-        raise Malformed("sample-malformed", f"Not an NPY file of numbers: {error}.") from error
-    if array.dtype.kind not in "iuf":
-        raise Malformed("sample-malformed", f"The NPY array is of {array.dtype}, not of numbers.")
+    except Exception as error:
+        raise Malformed(
+            "sample-malformed", f"Not an NPY file of numbers: {printable(str(error))}."
+        ) from error
+    if array.dtype.kind == "f":
+        # Python has no other floats, and those of numpy would go on as what they are.
+        with np.errstate(all="ignore"):
+            array = array.astype(np.float64)
+    elif array.dtype.kind not in "iu":
+        what = printable(str(array.dtype), most=64)
+        raise Malformed("sample-malformed", f"The NPY array is of {what}, not of numbers.")
     return {_only(inputs).name: array.ravel().tolist()}
 
 
@@ -56,7 +66,7 @@ def _read_csv(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
     try:
         rows = [row for row in csv.reader(io.StringIO(data.decode("utf-8-sig")), strict=True) if row]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise Malformed("sample-malformed", f"Not a CSV file: {error}.") from error
+        raise Malformed("sample-malformed", f"Not a CSV file: {printable(str(error))}.") from error
     header = rows.pop(0) if rows and not _is_number(rows[0][0]) else None
     if len(rows) != 1:
         raise Malformed("sample-malformed", f"A CSV sample has one row of numbers; this one has {len(rows)}.")
@@ -78,7 +88,7 @@ def _read_png(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
     if not isinstance(spec.raw, RawImage):
         raise UsageError("usage", f"{spec.name} is not an image.")
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError as error:
         raise CouldNotCheck(
             "native-missing", "Reading .png needs pillow: pip install 'verinfer[client]'."
@@ -91,9 +101,15 @@ def _read_png(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
                     f"The image is {image.width}×{image.height}; {spec.name} takes {spec.raw.width}×{spec.raw.height}.",
                     field=spec.name,
                 )
+            if image.mode not in _EIGHT_BITS:
+                raise Malformed(
+                    "sample-malformed", f"A PNG of the kind {image.mode} is more than 8 bits deep."
+                )
             pixels = image.convert("L").tobytes()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Malformed("sample-malformed", f"Not a PNG image: {error}.") from error
+    except VerinferError:
+        raise
+    except Exception as error:
+        raise Malformed("sample-malformed", f"Not a PNG image: {printable(str(error))}.") from error
     return {spec.name: [pixel * spec.raw.maximum / 255 for pixel in pixels]}
 
 
@@ -115,7 +131,8 @@ def _flatten(value: Any, name: str) -> list[float | int]:
     if isinstance(value, list):
         return [number for item in value for number in _flatten(item, name)]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Malformed("sample-malformed", f"{name}: a sample holds numbers only.", field=name)
+        shown = printable(name, most=64)
+        raise Malformed("sample-malformed", f"{shown}: a sample holds numbers only.", field=shown)
     return [value]
 
 
@@ -129,5 +146,5 @@ def _is_number(text: str) -> bool:
 
 def _number(text: str, name: str) -> float:
     if not _is_number(text):
-        raise Malformed("sample-malformed", f"{name}: {text[:40]!r} is not a number.", field=name)
+        raise Malformed("sample-malformed", f"{name}: {text[:40]!a} is not a number.", field=name)
     return float(text)

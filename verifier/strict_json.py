@@ -20,6 +20,12 @@ MAX_DEPTH = 32
 MAX_DIGITS = 20
 """Digits of one integer; every integer of ours is below 2^53."""
 
+MAX_ITEMS = 1 << 22
+"""Items of all lists and objects together; each takes at least 8 bytes, and 40 if it is a larger number."""
+
+MAX_PARTS = 1 << 21
+"""Brackets, braces, colons and quotes: what makes lists, objects and texts, which take up to 100 bytes for each."""
+
 
 def parse(data: bytes, *, limit: int, floats: bool = False) -> Any:
     """Parse `data` strictly.
@@ -30,6 +36,7 @@ def parse(data: bytes, *, limit: int, floats: bool = False) -> Any:
     """
     if len(data) > limit:
         raise Malformed("too-large", f"The document has {len(data)} bytes; the limit is {limit}.")
+    check_size(data)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -46,6 +53,13 @@ def parse(data: bytes, *, limit: int, floats: bool = False) -> Any:
         raise Malformed("json-invalid", f"Not JSON: {error}.") from error
     _check(value, 0)
     return value
+
+
+def check_size(data: bytes) -> None:
+    """Raise `Malformed` (``too-large``) for JSON that a parser would turn into many times its size in memory."""
+    items, parts = data.count(b","), sum(map(data.count, (b"[", b"{", b":", b'"')))
+    if items > MAX_ITEMS or parts > MAX_PARTS:
+        raise Malformed("too-large", "The document has more values than anything that verinfer reads.")
 
 
 def canonical(value: Any) -> bytes:

@@ -28,6 +28,7 @@ class Caveat(StrEnum):
     NOT_PROVEN = "not-proven"
     PROOF_PENDING = "proof-pending"
     PROOF_OVERDUE = "proof-overdue"
+    NOT_ATTESTED = "not-attested"
     PROOF_SYSTEM_OPEN_RISKS = "proof-system-open-risks"
     INPUT_NOT_AUTHENTICATED = "input-not-authenticated"
     INPUT_NOT_CHECKED = "input-not-checked"
@@ -54,6 +55,7 @@ CAVEATS: dict[Caveat, str] = {
     Caveat.NOT_PROVEN: "no proof: the operator's word is all there is for the output",
     Caveat.PROOF_PENDING: "the proof that this mode promises is not there yet",
     Caveat.PROOF_OVERDUE: "the proof that this mode promises is overdue",
+    Caveat.NOT_ATTESTED: "no quote: the mode promises trusted hardware, and nothing shows that there was any",
     Caveat.PROOF_SYSTEM_OPEN_RISKS: "EZKL and halo2 have open audit findings; later code is not audited",
     Caveat.INPUT_NOT_AUTHENTICATED: "nothing says that the input is true of the world",
     Caveat.INPUT_NOT_CHECKED: "you gave no sample to compare the input with",

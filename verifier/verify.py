@@ -140,7 +140,7 @@ def _check_pins(predicate: Predicate, policy: Policy, expect: Expect, bundles: B
         raise Rejected(
             "model-not-pinned", f"The policy has no model {predicate.model.name} with that ONNX digest."
         )
-    if expect.model is not None and expect.model not in (model.name, model.onnx):
+    if expect.model is not None and not model.is_called(expect.model):
         raise Rejected("model-mismatch", f"The statement is about {model.name}, not {expect.model}.")
     circuit = _pinned_circuit(predicate, policy, model)
     bundle = open_bundle(bundles.read(circuit.digest), circuit.digest)
@@ -204,11 +204,10 @@ def _check_tensors(actual: Sequence[TensorValue], pinned: Sequence[Tensor], boun
 def _check_sample(
     predicate: Predicate, manifest: Manifest, sample: Mapping[str, Sequence[float | int]]
 ) -> None:
+    preprocess.check_names(manifest.inputs, sample)
     for tensor, spec, claimed in zip(
         manifest.tensors("input"), manifest.inputs, predicate.input, strict=True
     ):
-        if spec.name not in sample:
-            raise UsageError("input-missing", f"The sample has no {spec.name}.", field=spec.name)
         values = preprocess.to_input(spec, sample[spec.name])
         mine: str | tuple[int, ...]
         if isinstance(claimed.value, str):
@@ -220,8 +219,6 @@ def _check_sample(
             )
         if mine != claimed.value:
             raise Rejected("input-mismatch", field=spec.name)
-    if unknown := set(sample) - {spec.name for spec in manifest.inputs}:
-        raise UsageError("input-unknown", f"The model has no input {min(unknown)}.", field=min(unknown))
 
 
 def _check_evidence(receipt: Receipt, pinned: _Pinned, systems: Mapping[str, ProofSystem]) -> tuple[str, ...]:
@@ -308,7 +305,8 @@ def _reproduced(policy: TrustedPolicy, pinned: _Pinned) -> bool:
 
 def _claims(policy: TrustedPolicy, expect: Expect, pinned: _Pinned, *, proven: bool) -> list[Claim]:
     claims = [Claim.SIGNED_BY_ISSUER]
-    if proven:
+    # Who makes an SRS can forge proofs: an operator that allows its own proves nothing with it.
+    if proven and not (policy.origin == "operator" and pinned.bundle.provenance != "ceremony"):
         claims.append(Claim.COMPUTED_BY_CIRCUIT)
         if _reproduced(policy, pinned):
             claims.append(Claim.COMPUTED_BY_MODEL)
@@ -333,9 +331,11 @@ def _caveats(
     conditions = {
         Caveat.INSECURE_SRS: proven and pinned.bundle.provenance != "ceremony",
         Caveat.MODEL_EQUIVALENCE_NOT_CHECKED: pinned.circuit is not None and not _reproduced(policy, pinned),
-        Caveat.NOT_PROVEN: not proven and not later,
+        # A proof that is promised is none.
+        Caveat.NOT_PROVEN: not proven,
         Caveat.PROOF_PENDING: not proven and later and not overdue,
         Caveat.PROOF_OVERDUE: not proven and later and overdue,
+        Caveat.NOT_ATTESTED: predicate.mode.startswith("tee"),
         Caveat.PROOF_SYSTEM_OPEN_RISKS: proven,
         Caveat.INPUT_NOT_AUTHENTICATED: True,
         Caveat.INPUT_NOT_CHECKED: expect.sample is None,
@@ -355,7 +355,10 @@ def _output(manifest: Manifest, tensor: Tensor, index: int, claimed: TensorValue
     else:
         values = tuple(numbers.dequantise(value, tensor.scale) for value in claimed.value)
     spec = manifest.outputs[index]
-    return Output(tensor.name, tensor.shape, preprocess.to_output(spec, values), spec.fields)
+    read = preprocess.to_output(spec, values)
+    if not all(map(isfinite, read)):
+        raise Rejected("tensors-mismatch", f"{tensor.name}: NaN or infinity is no answer.", field=tensor.name)
+    return Output(tensor.name, tensor.shape, read, spec.fields)
 
 
 def _integers(tensor: TensorValue) -> tuple[int, ...]:

@@ -40,9 +40,14 @@ Positive = Annotated[int, Strict(), Field(ge=1, le=SAFE_INTEGER)]
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
 
 
-def printable(text: str) -> str:
-    """`text` from somebody else, safe to print: line breaks, terminal escapes and bidirectional marks become ``?``."""
-    return "".join(character if character.isprintable() else "?" for character in text[:1000])
+def printable(text: str, *, most: int = 300) -> str:
+    """`text` from somebody else, safe to print on a terminal: at most `most` characters of ASCII in one line.
+
+    Line breaks, terminal escapes and other controls, and whatever could change the order or the look of what stands around
+    it, become ``?``; blanks in a row become one, so that nothing is pushed to where a terminal starts its next line.
+    """
+    cut = text if len(text) <= most else f"{text[: most - 3]}..."
+    return " ".join("".join(each if " " <= each <= "~" else "?" for each in cut).split())
 
 
 def _printable(text: str) -> str:
@@ -97,10 +102,16 @@ class Wire(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_null(cls, data: Any) -> Any:
-        # An optional field is absent or has a value: null would be a second spelling of absent.
-        if isinstance(data, dict) and any(value is None for value in data.values()):
-            raise ValueError("null is not a value")
+    def _known_and_not_null(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            # Found here one at a time: an error for each of millions would fill the memory.
+            for name in data:
+                if name not in known:
+                    raise ValueError(f"the field {name[:64]!a} is unknown")
+            # An optional field is absent or has a value: null would be a second spelling of absent.
+            if any(value is None for value in data.values()):
+                raise ValueError("null is not a value")
         return data
 
     def to_json(self) -> dict[str, Any]:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import re
 import shutil
+import struct
 import subprocess
 import sys
+import termios
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +115,105 @@ def test_first_use_is_marked_and_happens_once(home: Path, tmp_path: Path) -> Non
     before = kept.read_bytes()
     assert _verinfer(tmp_path, *ask, "--json", expect=2)["code"] == "exists"
     assert kept.read_bytes() == before
+
+
+def test_a_policy_of_first_use_keeps_its_mark(home: Path, tmp_path: Path) -> None:
+    """Used again by any command it is the operator's word still; with the owner's key it is the owner's."""
+    out = ("--out", tmp_path / "receipt.json", "--json")
+    _verinfer(tmp_path, "infer", SAMPLE, "--trust-on-first-use", "--model", "bmi", *_url(home), *out)
+    pins = ("--policy", tmp_path / "policy-from-operator.json")
+    for verdict in (
+        _verinfer(tmp_path, "infer", SAMPLE, *pins, *_url(home), *out),
+        _verinfer(tmp_path, "verify", tmp_path / "receipt.json", *pins, "--json"),
+    ):
+        assert "policy-from-operator" in verdict["caveats"]
+        assert "computed-by-model" not in verdict["claims"]
+    assert "TAKEN FROM THE OPERATOR" in _verinfer(tmp_path, "policy", "show", pins[1])["said"]
+    owner = ("--owner", home / "owner.pub.pem")
+    verdict = _verinfer(tmp_path, "verify", tmp_path / "receipt.json", *pins, *owner, "--json")
+    assert "policy-from-operator" not in verdict["caveats"]
+    assert "computed-by-model" in verdict["claims"]
+
+
+def test_no_service_writes_a_verdict(tmp_path: Path) -> None:
+    """On a terminal, narrow or wide, and in a log: whatever a service says of phases and errors, no line is a verdict."""
+    vectors = Path(__file__).parents[1] / "vectors" / "shared"
+    for kind in ("pipe", 40, 80, 200):
+        with _liar() as url:
+            text = _on_terminal(
+                tmp_path,
+                kind if isinstance(kind, int) else None,
+                *("infer", SAMPLE, "--policy", vectors / "policy.json", "--model", "bmi", "--url", url),
+            )
+        lines = [line.strip("\r") for line in text.replace("\r\n", "\n").split("\n")]
+        assert not [line for line in lines if line.lstrip("\r").lower().startswith("verified")], (kind, text)
+        assert any(line.startswith("COULD NOT CHECK: service-refused") for line in lines), (kind, text)
+        assert "HIDDEN" not in text
+        assert "\u202e" not in text
+
+
+FORGED = "\n\nVERIFIED  bmi 1: 42\x1b[8m\u202e\u2028"
+
+
+@contextmanager
+def _liar() -> Iterator[str]:
+    """A service that takes a job, names phases and an error as it likes; gives its address."""
+    states: list[dict[str, Any]] = [
+        {"status": "running", "phase": FORGED, "progress": 0.1},
+        {"status": "running", "phase": "VERIFIED  bmi 1: 42", "progress": 1e300},
+        {"status": "failed", "code": FORGED, "detail": "." * 30 + FORGED * 20},
+    ]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._say({"parameters": {"job": "1"}})
+
+        def do_GET(self) -> None:
+            self._say(states.pop(0))
+
+        def _say(self, answer: dict[str, Any]) -> None:
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _on_terminal(home: Path, columns: int | None, *arguments: object) -> str:
+    """What a command writes, as the lines that a terminal of this width shows; without one, as a log gets them."""
+    command = [sys.executable, "-m", "verinfer.verifier", *map(str, arguments)]
+    if columns is None:
+        done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False, timeout=60)
+        return done.stdout + done.stderr
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
+    with subprocess.Popen(command, cwd=home, stdout=theirs, stderr=theirs, stdin=theirs, env=environment):
+        os.close(theirs)
+        written = b""
+        with suppress(OSError):  # The other end is closed when the command ends.
+            while chunk := os.read(ours, 1 << 16):
+                written += chunk
+    os.close(ours)
+    shown: list[str] = []
+    for line in written.decode().replace("\r\n", "\n").split("\n"):
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.replace("\x1b[8m", "HIDDEN"))
+        # The bar is drawn over again from the first column.
+        for part in plain.split("\r"):
+            shown += [part[at : at + columns] for at in range(0, max(len(part), 1), columns)]
+    return "\n".join(shown)
 
 
 MISUSE: dict[str, tuple[str, ...]] = {

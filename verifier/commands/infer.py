@@ -17,14 +17,15 @@ from .. import files, keys, report
 from ..bundle import FILE_LIMITS, BundleFolder, open_bundle
 from ..digest import is_hex32, sha256
 from ..errors import CouldNotCheck, Rejected, UsageError
-from ..policy import POLICY_LIMIT, TrustedPolicy, parse_policy
+from ..policy import POLICY_LIMIT, TrustedPolicy, mark_first_use, parse_policy
 from ..samples import read_sample
 from ..statement import Mode
+from ..terminal import say
 from ..verify import Expect, verify
-from .verify import BUNDLES, Existing, choose_model
+from .verify import BUNDLES, Existing, choose_model, pinned_inputs
 
 FIRST_USE = "policy-from-operator.json"
-"""Where a policy taken on first use is kept."""
+"""Where a policy taken on first use is kept, marked as what it is."""
 
 
 @click.command("infer")
@@ -81,7 +82,9 @@ def command(
         raise UsageError(
             "usage", "Give --policy, or --trust-on-first-use to let the operator choose what you trust."
         )
-    with httpx.Client(base_url=url, timeout=30.0) as http:
+    if not out.parent.is_dir():
+        raise UsageError("usage", f"There is no folder {out.parent} for the receipt.")
+    with _client(url) as http:
         if policy_path is None:
             trusted, folder = _first_use(http, model, out.parent)
         else:
@@ -89,10 +92,7 @@ def command(
             trusted = parse_policy(files.read(policy_path, limit=POLICY_LIMIT), owner=key)
             folder = BundleFolder(policy_path.parent / BUNDLES)
         pin = choose_model(trusted.policy, model)
-        if not pin.circuits:
-            raise UsageError("usage", f"The policy pins no circuit of {pin.name}.")
-        circuit = pin.circuits[0].digest
-        inputs = open_bundle(folder.read(circuit), circuit).manifest.inputs
+        inputs = pinned_inputs(trusted.policy, pin, folder)
         raw = read_sample(sample, inputs)
         with _progress(quiet=as_json) as on_progress:
             answer = service.ask(
@@ -114,7 +114,14 @@ def command(
     if as_json:
         click.echo(json.dumps({**report.as_json(verified), "receipt": str(out)}))
     else:
-        click.echo(f"{report.as_text(verified)}\n\nreceipt saved as {out}")
+        say(f"{report.as_text(verified)}\n\nreceipt saved as {out}")
+
+
+def _client(url: str) -> httpx.Client:
+    try:
+        return httpx.Client(base_url=url, timeout=30.0)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UsageError("usage", f"--url {url} is no address: {error}.") from error
 
 
 def _first_use(http: httpx.Client, model: str | None, home: Path) -> tuple[TrustedPolicy, BundleFolder]:
@@ -122,12 +129,14 @@ def _first_use(http: httpx.Client, model: str | None, home: Path) -> tuple[Trust
     if model is None:
         raise UsageError("usage", "--trust-on-first-use needs --model.")
     path = home / FIRST_USE
+    earlier = UsageError(
+        "exists", f"{path} exists: first use was earlier. Use it with --policy {path}, or remove it."
+    )
     if path.exists():
-        raise UsageError(
-            "exists", f"{path} exists: first use was earlier. Pin it with --policy {path}, or remove it."
-        )
-    data = service.fetch_policy(http, model)
-    pins = choose_model(parse_policy(data).policy, model)
+        raise earlier
+    marked = mark_first_use(service.fetch_policy(http, model), at=datetime.now(UTC))
+    trusted = parse_policy(marked)
+    pins = choose_model(trusted.policy, model)
     content = service.fetch_bundle(http, model, tuple(FILE_LIMITS))
     circuit = open_bundle(content, sha256(content["manifest.json"])).circuit
     if pins.circuit(circuit) is None:
@@ -136,8 +145,11 @@ def _first_use(http: httpx.Client, model: str | None, home: Path) -> tuple[Trust
     folder.mkdir(parents=True, exist_ok=True)
     for name, file in content.items():
         files.write_atomically(folder / name, file)
-    files.write_atomically(path, data)
-    return TrustedPolicy(parse_policy(data).policy, "operator"), BundleFolder(home / BUNDLES)
+    try:
+        files.write_new(path, marked)
+    except FileExistsError as error:
+        raise earlier from error
+    return trusted, BundleFolder(home / BUNDLES)
 
 
 @contextmanager
@@ -173,6 +185,6 @@ def _line_per_phase() -> Callable[[str, float], None]:
         nonlocal last
         if phase != last:
             last = phase
-            click.echo(f"{phase} ({fraction:.0%})", err=True)
+            say(f"  job: {phase} ({fraction:.0%})", err=True)
 
     return show

@@ -13,12 +13,14 @@ from ..bundle import Bundle, open_bundle, read_files
 from ..digest import sha256
 from ..errors import UsageError
 from ..policy import POLICY_LIMIT, POLICY_TYPE, Policy, parse_policy, sign_policy
+from ..terminal import say
 from ..wire import format_time, validate
 from .verify import BUNDLES, Existing
 
 _ORIGINS = {
     "local": "not signed: trust it only if you wrote it, or had it from somebody you trust",
     "owner": "signed by the owner you named",
+    "operator": "TAKEN FROM THE OPERATOR on first use: it chose what you trust",
     "owner-not-pinned": "signed, but you named no owner's key (--owner) to check that with",
 }
 
@@ -167,7 +169,7 @@ def show(path: Path, owner: Path | None, *, as_json: bool) -> None:
     lines += [f"requires   {', '.join(policy.require)}", f"max age    {policy.max_age} s"]
     lines += [f"revoked    {what} {digest}" for what, digests in policy.revoked for digest in digests]
     lines += [f"RELAXED    {relaxation}" for relaxation in policy.relaxations]
-    click.echo("\n".join(lines))
+    say("\n".join(lines))
 
 
 def _read_bundle(package: Path) -> Bundle:

@@ -12,10 +12,12 @@ from .. import files, keys, report
 from ..bundle import BundleFolder, open_bundle
 from ..digest import is_hex32
 from ..errors import UsageError
+from ..model_spec import InputSpec
 from ..policy import POLICY_LIMIT, ModelPin, Policy, TrustedPolicy, parse_policy
 from ..receipt import RECEIPT_LIMIT
 from ..samples import Sample, read_sample
 from ..statement import Mode
+from ..terminal import say
 from ..verify import Expect, verify
 from ..wire import parse_time
 
@@ -94,7 +96,10 @@ def command(
         ),
         bundles=folder,
     )
-    click.echo(json.dumps(report.as_json(verified)) if as_json else report.as_text(verified))
+    if as_json:
+        click.echo(json.dumps(report.as_json(verified)))
+    else:
+        say(report.as_text(verified))
 
 
 def _instant(text: str) -> datetime:
@@ -106,13 +111,21 @@ def _instant(text: str) -> datetime:
 
 def _sample(path: Path, trusted: TrustedPolicy, model: str | None, folder: BundleFolder) -> Sample:
     """Read the sample in the form that the pinned manifest of the asked model describes."""
-    pin = choose_model(trusted.policy, model)
-    if not pin.circuits:
+    return read_sample(path, pinned_inputs(trusted.policy, choose_model(trusted.policy, model), folder))
+
+
+def pinned_inputs(policy: Policy, pin: ModelPin, bundles: BundleFolder) -> tuple[InputSpec, ...]:
+    """The model's inputs as the first circuit describes them that is pinned, not revoked, and here.
+
+    Raises `UsageError` where none is pinned, and what reading a bundle raises.
+    """
+    circuits = [each.digest for each in pin.circuits if each.digest not in policy.revoked.circuits]
+    if not circuits:
         raise UsageError(
-            "usage", "The policy pins no circuit of this model, so nothing says how to read a sample."
+            "usage", f"The policy pins no circuit of {pin.name}, so nothing says how to read a sample."
         )
-    circuit = pin.circuits[0].digest
-    return read_sample(path, open_bundle(folder.read(circuit), circuit).manifest.inputs)
+    circuit = next((digest for digest in circuits if bundles.has(digest)), circuits[0])
+    return open_bundle(bundles.read(circuit), circuit).manifest.inputs
 
 
 def choose_model(policy: Policy, model: str | None) -> ModelPin:
@@ -123,6 +136,6 @@ def choose_model(policy: Policy, model: str | None) -> ModelPin:
             raise UsageError("model-ambiguous", f"The policy pins several models ({names}): say which one.")
         return policy.models[0]
     for pin in policy.models:
-        if model in (pin.name, pin.onnx):
+        if pin.is_called(model):
             return pin
     raise UsageError("model-mismatch", f"The policy pins no model {model}.")

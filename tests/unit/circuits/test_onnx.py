@@ -173,7 +173,7 @@ HOSTILE: dict[str, Callable[[], onnx.ModelProto]] = {
 @pytest.fixture(scope="module")
 def parser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
     """One child for many hostile files: it must outlive each of them."""
-    child = Child(ONNX, limits=PARSE_LIMITS, directory=tmp_path_factory.mktemp("parser"))
+    child = Child(ONNX, limits=PARSE_LIMITS, directory=tmp_path_factory.getbasetemp())
     yield child
     child.close()
 

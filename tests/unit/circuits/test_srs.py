@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -121,14 +120,34 @@ def test_without_a_ceremony_file_nothing_insecure_is_used() -> None:
     assert srs.choose(SMALL, given=made.path, insecure=True) == made
 
 
-def test_the_cache_needs_no_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without HOME and XDG_CACHE_HOME it lies under the temporary folder, in a place of the user's own."""
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv("HOME", raising=False)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+@pytest.mark.parametrize(
+    "home", [None, "", "relative", "/proc/1"], ids=["none", "empty", "relative", "not to be made"]
+)
+def test_without_a_home_of_ones_own_there_is_no_cache(
+    monkeypatch: pytest.MonkeyPatch, home: str | None
+) -> None:
+    """An SRS is never looked for where others could have put one, such as below the folder for temporary files."""
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+        if home is not None:
+            monkeypatch.setenv(name, home)
+    with pytest.raises(CouldNotCheck, match="XDG_CACHE_HOME"):
+        srs.cache_folder()
+
+
+def test_the_cache_is_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is made for its user alone; a relative XDG_CACHE_HOME counts as none; one that others may write to is not used."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
     folder = srs.cache_folder()
-    assert folder.is_relative_to(tmp_path)
-    assert folder.is_dir()
+    assert folder == tmp_path / ".cache" / "verinfer" / "srs"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    for mode in (0o770, 0o702):
+        folder.chmod(mode)
+        with pytest.raises(CouldNotCheck, match="Others may write"):
+            srs.cache_folder()
+    folder.chmod(0o755)
+    assert srs.cache_folder() == folder
 
 
 def test_the_cut_is_named_by_its_digest(quick_package: Package) -> None:
