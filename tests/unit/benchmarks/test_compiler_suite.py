@@ -159,7 +159,9 @@ def test_the_table_shows_ratios_flags_and_failures() -> None:
 
 
 @pytest.mark.usefixtures("suite")
-def test_results_are_written_where_they_were_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_results_are_written_where_they_were_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """All cases: three files, exit code 1 for the failed case. Some cases without --out, or Ctrl-C: nothing is written."""
     compiler, bench = _module("compiler"), importlib.import_module("benchmarks.__main__").bench
     results = _results()
