@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
-
-from verinfer.verifier.errors import UsageError
 
 from .errors import Refused
 
@@ -30,19 +27,10 @@ def serve(packages: tuple[Path, ...], data: Path | None, host: str | None, port:
     Other settings come from the environment, VERINFER_BODY_BYTES for example; service/README.md lists them.
     """
     from .server import serve as run
-    from .settings import Settings
+    from .settings import read_settings
 
-    chosen: dict[str, Any] = {"data": data, "host": host, "port": port}
-    try:
-        settings = Settings(
-            packages=tuple(path.resolve() for path in packages),
-            **{name: value for name, value in chosen.items() if value is not None},
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = "VERINFER_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise UsageError("usage", f"{name}: {first['msg']}.") from error
-    run(settings, _announce)
+    folders = tuple(path.resolve() for path in packages)
+    run(read_settings(packages=folders, data=data, host=host, port=port), _announce)
 
 
 @click.command("doctor")
@@ -51,9 +39,9 @@ def serve(packages: tuple[Path, ...], data: Path | None, host: str | None, port:
 def doctor(data: Path | None, *, as_json: bool) -> None:
     """Check that this machine can serve and prove; exit code 0 if it can, 4 if not."""
     from .doctor import examine
-    from .settings import Settings
+    from .settings import read_settings
 
-    findings = examine(Settings(data=data) if data else Settings())
+    findings = examine(read_settings(data=data))
     if as_json:
         click.echo(json.dumps([{"check": f.check, "ok": f.ok, "detail": f.detail} for f in findings]))
     else:
@@ -70,7 +58,7 @@ def doctor(data: Path | None, *, as_json: bool) -> None:
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-out"))
 @click.option("--model", type=Folder, help="A model folder; default: the digits CNN of the checkout.")
 def demo(out: Path, model: Path | None) -> None:
-    """Compile, serve, ask, verify, and see a lie caught; files are left in OUT."""
+    """Compile, serve, ask, verify, and see a lie caught; files are left in OUT, a folder for demos only."""
     from .demo import fresh_data, run
 
     run(model or Path("models/zoo/digits"), out, data=fresh_data(out))

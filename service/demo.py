@@ -6,6 +6,7 @@ The lie is told by the operator, who holds the signing key: only the proof gives
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 import socket
@@ -26,18 +27,23 @@ from verinfer.verifier.receipt import encode_receipt, parse_receipt
 from verinfer.verifier.statement import PAYLOAD_TYPE, Predicate, encode_statement
 from verinfer.verifier.wire import validate
 
+from .errors import Refused
+
 START_SECONDS = 30.0
+_MARK = ".verinfer-demo"
+"""Made in a folder that the demo may write to and remove from."""
 _INK = " .:-=+*#%@"
 
 
 def run(model: Path, out: Path, *, data: Path) -> None:
     """Show the whole path with the model folder `model`; leave the files in `out`, and the service's state in `data`.
 
+    `data` comes from `fresh_data`.
+
     Raises `CouldNotCheck` if a step does not do what it must.
     """
     if not (model / "spec.json").is_file():
         raise UsageError("usage", f"{model} is no model folder; run this from the checkout, or give --model.")
-    out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     package, sample, nonce = data / "package", _copy_sample(model, out), client.make_nonce()
     files.write_atomically(out / "nonce.txt", f"{nonce}\n".encode())
@@ -72,11 +78,14 @@ def run(model: Path, out: Path, *, data: Path) -> None:
     _say(7, "And an honest receipt does not answer another nonce")
     _verinfer("verify", out / "receipt.json", *pins[:-1], "0" * 64, expect=1)
 
-    seconds = time.monotonic() - started
-    click.echo(f"\nDone in {seconds:.0f} s. The files are in {out}; check them yourself:\n")
-    verinfer = shutil.which("verinfer") or Path(sys.executable).with_name("verinfer")
+    click.echo(
+        f"\nDone in {time.monotonic() - started:.0f} s. The files are in {out}; check them yourself:\n"
+    )
+    installed = Path(sys.executable).parent
+    if shutil.which("verinfer") != str(installed / "verinfer"):
+        click.echo(f"  export PATH={shlex.quote(str(installed))}:$PATH")
     for name in ("receipt.json", "tampered.json"):
-        click.echo(f"  {verinfer} verify {out}/{name} --policy {out}/policy.json --nonce {nonce}")
+        click.echo(f"  {_shown('verify', out / name, *pins)}")
     click.secho(
         "\nINSECURE SRS: this demo made its own SRS. Whoever makes an SRS can forge proofs; real use takes the ceremony's"
         " ('verinfer srs fetch').",
@@ -108,13 +117,17 @@ def _show(sample: Path, model: Path) -> None:
         click.echo("    " + "".join(inks[row * spec.raw.width : (row + 1) * spec.raw.width]))
 
 
+def _shown(*arguments: str | Path) -> str:
+    """A command as a user types it."""
+    return shlex.join(["verinfer", *map(str, arguments)])
+
+
 def _command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "verinfer.verifier", *map(str, arguments)]
 
 
 def _verinfer(*arguments: str | Path, expect: int = 0, quiet: bool = False) -> None:
-    shown = " ".join(str(argument) for argument in arguments)
-    click.secho(f"$ verinfer {shown}", fg="cyan")
+    click.secho(f"$ {_shown(*arguments)}", fg="cyan")
     done = subprocess.run(_command(*arguments), check=False, stdout=subprocess.DEVNULL if quiet else None)
     if done.returncode != expect:
         raise CouldNotCheck(
@@ -129,10 +142,11 @@ def serving(package: Path, data: Path) -> Iterator[str]:
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     log = data / "serve.log"
-    click.secho(f"$ verinfer serve {package} --data {data} --port {port}", fg="cyan", err=True)
+    arguments = ("serve", package, "--data", data, "--port", str(port))
+    click.secho(f"$ {_shown(*arguments)}", fg="cyan", err=True)
     with log.open("wb") as sink:
         server = subprocess.Popen(
-            _command("serve", package, "--data", data, "--port", str(port)),
+            _command(*arguments),
             stdout=sink,
             stderr=subprocess.STDOUT,
         )
@@ -187,9 +201,21 @@ def _other(values: Sequence[int]) -> list[int]:
 
 
 def fresh_data(out: Path) -> Path:
-    """An empty folder for the service's state inside `out`; what an earlier run left is removed."""
-    data = out / "service"
-    if data.exists():
-        shutil.rmtree(data)
-    data.mkdir(parents=True, mode=0o700)
+    """Make `out`, and in it an empty folder for the service's state; what an earlier demo left there is removed.
+
+    Raises `UsageError` (``exists``) if `out` has files that no demo made, or `Refused` (``data-dir-unusable``).
+    """
+    data, mark = out / "service", out / _MARK
+    try:
+        if out.exists() and any(out.iterdir()) and not mark.exists():
+            raise UsageError(
+                "exists", f"{out} has files that no demo made; give the demo a folder of its own."
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        if data.exists():
+            shutil.rmtree(data)
+        data.mkdir(mode=0o700)
+    except OSError as error:
+        raise Refused("data-dir-unusable", f"{out}: {error.strerror or error}.") from error
     return data

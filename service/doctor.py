@@ -74,10 +74,13 @@ def _jail() -> Finding:
 
 
 def _probe(function: str, **arguments: str) -> Any:
-    with tempfile.TemporaryDirectory(prefix="verinfer-doctor-") as directory:
-        return child.run(
-            "verinfer.service._probe", function, arguments, limits=_LIMITS, directory=Path(directory)
-        )
+    try:
+        with tempfile.TemporaryDirectory(prefix="verinfer-doctor-") as directory:
+            return child.run(
+                "verinfer.service._probe", function, arguments, limits=_LIMITS, directory=Path(directory)
+            )
+    except OSError as error:
+        raise CouldNotCheck("file-missing", f"No child process can be started: {error}.") from error
 
 
 def _memory() -> Finding:
@@ -96,7 +99,11 @@ def _disk(data: Path) -> Finding:
 
 def _data(data: Path) -> Finding:
     if not data.exists():
-        return Finding("data folder", ok=True, detail=f"{data} is made on first start")
+        try:
+            with tempfile.TemporaryDirectory(dir=_existing(data)):
+                return Finding("data folder", ok=True, detail=f"{data} is made on first start")
+        except OSError as error:
+            return Finding("data folder", ok=False, detail=f"{data} cannot be made: {error.strerror}")
     lax = [path.name for path in (data, data / "service.pem", data / "verinfer.db") if _is_lax(path)]
     detail = f"others may read {', '.join(lax)} in {data}; chmod go= them" if lax else f"{data} is private"
     return Finding("data folder", not lax, detail)

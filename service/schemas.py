@@ -62,9 +62,11 @@ class InferRequest(_Body):
 
 def read_request(value: Any) -> InferRequest:
     """Read a parsed body; raises `Refused` (``request-malformed``) with the path of the first wrong field."""
+    if not isinstance(value, dict):
+        raise Refused("request-malformed", "The body is not a JSON object.", field="body")
     try:
         return InferRequest.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        path = ".".join(str(part) for part in first["loc"]) or "body"
+        path = ".".join(str(part) for part in first["loc"])
         raise Refused("request-malformed", f"{path[:200]}: {first['msg']}.", field=path[:200]) from error

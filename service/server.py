@@ -63,7 +63,11 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        message = f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}."
+        # Python adds the address to the system's words for some errors, not for all.
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        message = (
+            f"Cannot listen on {settings.host}:{settings.port}: {reason}; give another --host or --port."
+        )
         raise Refused("address-in-use", message) from error
     # asyncio sets this for sockets of its own making only; without it each answer's last segment waits 40 ms for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from verinfer.verifier.errors import UsageError
+
+
+def _data_at_home() -> Path:
+    try:
+        return Path.home() / ".local" / "share" / "verinfer"
+    except RuntimeError as error:
+        raise UsageError("usage", "This user has no home directory: say where with --data.") from error
 
 
 class Settings(BaseSettings):
@@ -16,7 +25,7 @@ class Settings(BaseSettings):
 
     packages: tuple[Path, ...] = ()
     """Folders of circuit packages; the first of several versions of a model is its default."""
-    data: Path = Path.home() / ".local" / "share" / "verinfer"
+    data: Annotated[Path, Field(default_factory=_data_at_home)]
     """Database, service key, working files; 0700."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -38,3 +47,20 @@ class Settings(BaseSettings):
     """How long one child of a proof may take."""
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 2.0
     """How often the supervisor says that it lives; a lease lasts three of these."""
+
+
+def read_settings(**chosen: Any) -> Settings:
+    """What was `chosen`, where None is no choice, over what the environment says.
+
+    Raises `UsageError`, which names the first variable with a bad value.
+    """
+    try:
+        return Settings(**{name: value for name, value in chosen.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = "VERINFER_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise UsageError("usage", f"{name}: {first['msg']}.") from error
+    except SettingsError as error:
+        raise UsageError(
+            "usage", f"A variable VERINFER_… of the environment has a bad value: {error}."
+        ) from error

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from verinfer.service.cli import doctor as doctor_command
 from verinfer.service.cli import serve
 from verinfer.service.doctor import Finding, examine
 from verinfer.service.errors import Refused
-from verinfer.service.settings import Settings
+from verinfer.service.settings import Settings, read_settings
 from verinfer.verifier.errors import UsageError, VerinferError
 
 
@@ -36,6 +37,14 @@ def test_a_data_folder_that_others_can_read_is_found(tmp_path: Path) -> None:
     failed = [finding for finding in json.loads(result.stdout) if not finding["ok"]]
     assert [finding["check"] for finding in failed] == ["data folder"]
     assert "service.pem" in failed[0]["detail"]
+
+
+def test_a_data_folder_that_cannot_be_made_is_found() -> None:
+    """Not only on the first start of the server."""
+    findings = examine(Settings(data=Path("/proc/none/data")))
+    [data] = [finding for finding in findings if finding.check == "data folder"]
+    assert not data.ok
+    assert "cannot be made" in data.detail
 
 
 def test_a_jail_that_leaks_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -68,6 +77,23 @@ def test_a_bad_setting_is_named(
     monkeypatch.setenv(f"VERINFER_{variable}", value)
     with pytest.raises(UsageError, match=f"VERINFER_{variable}"):
         CliRunner().invoke(serve, [str(bmi_package.folder), "--data", str(tmp_path)], catch_exceptions=False)
+    with pytest.raises(UsageError, match=f"VERINFER_{variable}"):
+        CliRunner().invoke(doctor_command, [], catch_exceptions=False)
+
+
+def test_a_setting_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the value is no JSON, which a list of packages would be."""
+    monkeypatch.setenv("VERINFER_PACKAGES", "here")
+    with pytest.raises(UsageError, match="packages"):
+        CliRunner().invoke(doctor_command, [], catch_exceptions=False)
+
+
+def test_a_user_without_a_home_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a container with a user id of its own: without --data there is a message, with it there is no need of a home."""
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(UsageError, match="--data"):
+        read_settings()
+    assert read_settings(data=tmp_path).data == tmp_path
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_demo_leaves_what_it_says(tmp_path: Path) -> None:
+    """It ends well, and the commands that it prints last can be pasted: the receipt is verified, the lie rejected."""
+    command = [
+        sys.executable,
+        "-m",
+        "verinfer.verifier",
+        "demo",
+        "my demo",
+        "--model",
+        ROOT / "models/zoo/bmi",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    path, *checks = (line for line in done.stdout.splitlines() if line.startswith(("  export", "  verinfer")))
+    statuses = [
+        subprocess.run(
+            ["/bin/bash", "-c", f"{path}\n{check}"], cwd=tmp_path, check=False, capture_output=True
+        ).returncode
+        for check in checks
+    ]
+    assert statuses == [0, 1]
