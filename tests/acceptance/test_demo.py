@@ -16,7 +16,7 @@ def test_the_demo_leaves_what_it_says(tmp_path: Path) -> None:
         "demo",
         "my demo",
         "--model",
-        ROOT / "models/zoo/bmi",
+        str(ROOT / "models/zoo/bmi"),
     ]
     done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stdout + done.stderr
