@@ -66,8 +66,9 @@ class DataFolder:
     def make(self) -> None:
         """Make what is missing, readable by nobody else; raises `Refused` (``data-dir-unusable``)."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            for folder in (self.root, self.work, self.standby, self.groups, self.workers):
+            # One that is there already may be used by others too, and every file in it has a mode of its own.
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.work, self.standby, self.groups, self.workers):
                 folder.mkdir(exist_ok=True)
                 folder.chmod(0o700)
         except OSError as error:
@@ -78,9 +79,12 @@ class DataFolder:
 def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path`; the kernel drops it when this process dies.
 
-    Raises `Refused` (``data-dir-in-use``) if another process holds it, unless told to `wait`.
+    Raises `Refused`: ``data-dir-in-use`` if another process holds it, unless told to `wait`, or ``data-dir-unusable``.
     """
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Refused("data-dir-unusable", f"{path}: {error.strerror or error}.") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from verinfer.verifier.errors import CouldNotCheck
+
+from .errors import Refused
 
 _BUSY_SECONDS = 30
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -26,8 +28,13 @@ class Database:
     """One SQLite file; safe to share between threads, and the file between processes."""
 
     def __init__(self, path: Path) -> None:
-        # The process's umask may be lax, and SQLite copies the mode of this file to its WAL.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        """Raises `Refused` (``data-dir-unusable``)."""
+        try:
+            # The process's umask may be lax, and SQLite copies the mode of this file to its WAL.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise Refused("data-dir-unusable", f"{path}: {error.strerror or error}.") from error
+        self._path = path
         self._engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(path)),
             connect_args={"timeout": _BUSY_SECONDS},
@@ -55,16 +62,23 @@ class Database:
             raise
 
     def migrate(self) -> None:
-        """Bring the schema to the newest version."""
+        """Bring the schema to the newest version; raises `Refused` (``data-dir-unusable``) if the file has none of ours."""
         # Alembic is needed here only, and takes a while to import.
         from alembic import command
         from alembic.config import Config
+        from alembic.util import CommandError
 
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
-        with self.write() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        try:
+            with self.write() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except CommandError as error:
+            reason = "was written by a newer verinfer"
+            raise Refused("data-dir-unusable", f"{self._path} {reason} ({error}).") from error
+        except DatabaseError as error:
+            raise Refused("data-dir-unusable", f"{self._path}: {error.orig}.") from error
 
     def close(self) -> None:
         """Close every connection."""
