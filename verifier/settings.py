@@ -22,6 +22,45 @@ ROUNDING = 256
 _SIZES = ("num_rows", "total_assignments")
 _UNORDERED = ("required_range_checks", "required_lookups")
 _VISIBILITIES = {"public": "Public", "fixed": "Fixed"}
+_TYPES = {"FP32": "F32", "INT64": "Int"}
+
+_FIELDS = frozenset(
+    [
+        "check_mode",
+        "einsum_params",
+        "input_types",
+        "max_dynamic_input_len",
+        "model_input_scales",
+        "model_instance_shapes",
+        "model_output_scales",
+        "module_sizes",
+        "num_blinding_factors",
+        "num_dynamic_lookups",
+        "num_rows",
+        "num_shuffles",
+        "output_types",
+        "required_lookups",
+        "required_range_checks",
+        "run_args",
+        "total_assignments",
+        "total_const_size",
+        "total_dynamic_col_size",
+        "total_shuffle_col_size",
+        "version",
+    ]
+)
+"""Everything that EZKL 23.0.5 writes but the timestamp; what it might read besides is nobody's to choose."""
+
+_FIXED_RUN_ARGS = {
+    "bounded_log_lookup": False,
+    "check_mode": "UNSAFE",
+    "epsilon": 2.220446049250313e-16,
+    "ignore_range_check_inputs_outputs": False,
+    "rebase_frac_zero_constants": False,
+    "rebase_scale": None,
+    "variables": [["batch_size", 1]],
+}
+"""Run args that no circuit of verinfer's differs in."""
 
 
 def canonical_settings(data: bytes) -> bytes:
@@ -40,11 +79,17 @@ def check_settings(data: bytes, manifest: Manifest) -> None:
     if canonical_settings(data) != data:
         raise Malformed("settings-malformed", "The settings are not in canonical form.")
     value = _parse(data)
-    _compare(value.get("run_args"), _expected_run_args(manifest.proof_system))
+    _same_fields(value, _FIELDS)
+    expected = _expected_run_args(manifest.proof_system)
+    _same_fields(value.get("run_args"), frozenset(expected))
+    _compare(value.get("run_args"), expected)
     _compare(
         value,
         {
             "version": manifest.proof_system.version,
+            "check_mode": "UNSAFE",
+            "num_blinding_factors": None,
+            "input_types": [_TYPES[tensor.dtype] for tensor in manifest.layout if tensor.role != "output"],
             "model_instance_shapes": [list(tensor.shape) for tensor in manifest.layout],
             "model_input_scales": [tensor.scale for tensor in manifest.layout if tensor.role != "output"],
             "model_output_scales": [tensor.scale for tensor in manifest.layout if tensor.role == "output"],
@@ -52,6 +97,14 @@ def check_settings(data: bytes, manifest: Manifest) -> None:
             "module_sizes": {"polycommit": [], "poseidon": [0, [0]]},
         },
     )
+
+
+def _same_fields(actual: Any, expected: frozenset[str]) -> None:
+    if not isinstance(actual, dict) or set(actual) != expected:
+        odd = sorted(expected ^ set(actual if isinstance(actual, dict) else ()))
+        raise Malformed(
+            "settings-malformed", f"The settings have other fields than EZKL writes: {odd[0][:64]}."
+        )
 
 
 def _compare(actual: Any, expected: dict[str, Any]) -> None:
@@ -80,7 +133,7 @@ def _expected_run_args(system: EzklSystem) -> dict[str, Any]:
         "input_visibility": _VISIBILITIES[args.input_visibility],
         "output_visibility": _VISIBILITIES[args.output_visibility],
         "param_visibility": _VISIBILITIES[args.param_visibility],
-        "ignore_range_check_inputs_outputs": False,
+        **_FIXED_RUN_ARGS,
     }
 
 

@@ -215,6 +215,15 @@ SETTINGS_RULES: dict[str, Change] = {
     "range checks not a list": lambda settings: settings.update(required_range_checks={}),
     "sizes not rounded": lambda settings: settings.update(num_rows=settings["num_rows"] - 1),
     "with a timestamp": lambda settings: settings.update(timestamp=1),
+    "a field that EZKL does not write": lambda settings: settings.update(model="other"),
+    "a run arg that EZKL does not write": _run_arg(seed=1),
+    "a field gone": lambda settings: settings.pop("num_shuffles"),
+    "checks of another mode": lambda settings: settings.update(check_mode="SAFE"),
+    "fewer blinding factors": lambda settings: settings.update(num_blinding_factors=0),
+    "logarithms bounded": _run_arg(bounded_log_lookup=True),
+    "whole constants rebased": _run_arg(rebase_frac_zero_constants=True),
+    "a larger batch": _run_arg(variables=[["batch_size", 2]]),
+    "a challenge of floats": lambda settings: settings.update(input_types=["F32", "F32"]),
 }
 
 
