@@ -15,7 +15,7 @@ from verinfer.circuits.native import machine_memory
 from verinfer.circuits.srs import cache_folder
 from verinfer.verifier import child
 from verinfer.verifier.errors import CouldNotCheck
-from verinfer.verifier.jail import GIB, Limits
+from verinfer.verifier.jail import GIB, Limits, lacking
 
 from .settings import Settings
 
@@ -70,7 +70,7 @@ def _jail() -> Finding:
         if found
         else "a child can open no network socket and start no program"
     )
-    return Finding("jail", not found, detail)
+    return Finding("jail", not found, "; but ".join((detail, *lacking())))
 
 
 def _probe(function: str, **arguments: str) -> Any:

@@ -58,6 +58,14 @@ def test_a_jail_that_leaks_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         CliRunner().invoke(doctor_command, ["--data", str(tmp_path / "new")], catch_exceptions=False)
 
 
+def test_a_jail_that_is_not_whole_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On an older kernel the check passes, since children are confined, and its words name what they can still reach."""
+    monkeypatch.setattr(doctor, "lacking", lambda: ("native code can read all files",))
+    jail = next(finding for finding in examine(Settings(data=tmp_path / "new")) if finding.check == "jail")
+    assert jail.ok
+    assert jail.detail.endswith("start no program; but native code can read all files")
+
+
 def test_the_probe_finds_open_ways_out() -> None:
     """Outside a jail the same probe opens its sockets, so its silence inside one means something."""
     program = "import os, verinfer.service._probe as p; os.execv = lambda *a: (_ for _ in ()).throw(PermissionError())"
