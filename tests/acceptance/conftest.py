@@ -39,7 +39,9 @@ class Server:
         """Start the process and wait until it is ready; `environment` are settings for this start."""
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                command(self.package, self.data),
+                # As it is typed: relative to where the operator is, which is not where children are.
+                command(self.package, Path(self.data.name)),
+                cwd=self.data.parent,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

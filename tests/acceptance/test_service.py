@@ -84,11 +84,12 @@ def test_progress_can_be_watched(server: Server) -> None:
 def test_a_killed_server_finishes_its_job_once(server: Server) -> None:
     """After ``kill -9`` in a proof no child lives on; the restarted server finishes the same statement, once."""
     job = server.submit()
-    child = server.proving_child()
+    server.proving_child()
+    children = server.children()
     [(statement,)] = server.rows("SELECT statement FROM jobs")
     assert statement is not None
     server.stop(signal.SIGKILL)
-    server.until(lambda: not arguments(child), seconds=5)
+    server.until(lambda: not any(map(arguments, children)), seconds=5)
 
     server.start()
     state = server.ended(job)
@@ -114,9 +115,12 @@ def test_a_dead_or_silent_supervisor_is_replaced(stopped: Server, how: signal.Si
 
 
 def test_queued_jobs_outlive_a_restart(server: Server) -> None:
-    """What was accepted is done, although the server was stopped in between."""
+    """What was accepted is done, although the server was stopped in between, and no child lived on."""
     jobs = [server.submit() for _ in range(3)]
+    server.proving_child()
+    children = server.children()
     assert server.stop(signal.SIGINT) == 0
+    server.until(lambda: not any(map(arguments, children)), seconds=5)
     server.start()
     assert [server.ended(job)["status"] for job in jobs] == ["succeeded"] * 3
 
