@@ -1,27 +1,20 @@
 """How well a circuit and its fp32 model do on the held-out samples: against the truth, and class by class against each other.
 
-Takes EZKL's forward pass of the finished circuit, onnxruntime's outputs and the samples' ``expected``; gives an `Accuracy`.
+Takes the outputs of EZKL's forward pass, onnxruntime's and the samples' ``expected``; gives an `Accuracy`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from verinfer.verifier.digest import CHALLENGE_LIMBS
-from verinfer.verifier.errors import Malformed, VerinferError
-from verinfer.verifier.instances import from_field_hex, to_field_hex
-from verinfer.verifier.numbers import dequantise, quantise
+from verinfer.verifier.errors import Malformed
 
-from .calibrate import Described, Outputs, Samples
+from .calibrate import Outputs
 from .native import Workplace
-
-_MOST_SAMPLES = 600
-_ROW_BUDGET = 36_000_000
-_LEAST = 16
+from .stages import MOST_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +41,6 @@ class Accuracy:
     def to_json(self) -> dict[str, Any]:
         """As the card has it."""
         return asdict(self)
-
-
-def measure_accuracy(
-    wrapped: Path,
-    run_args: dict[str, Any],
-    settings: dict[str, Any],
-    spec: Described,
-    samples: Samples,
-    fp32: Outputs,
-    truth: Sequence[int] | None,
-    place: Workplace,
-) -> Accuracy | None:
-    """The finished circuit's `Accuracy`; None where a sample leaves its range. `settings` are of these very run args."""
-    count = min(len(fp32), max(_ROW_BUDGET // settings["num_rows"], _LEAST))
-    scales, bound = settings["model_input_scales"], run_args["decomp_base"] ** run_args["decomp_legs"]
-    try:
-        inputs = [_as_field(spec, samples, index, bound, scales) for index in range(count)]
-    except VerinferError:
-        return None
-    path = place.directory / "accuracy.inputs.json"
-    path.write_text(json.dumps(inputs))
-    found = place.ezkl(
-        "forward_many", model=wrapped, run_args=run_args, inputs=path, directory=place.directory
-    )
-    if found is None:
-        return None
-    scales = settings["model_output_scales"]
-    circuit = [
-        [
-            [dequantise(from_field_hex(text), scale) for text in tensor]
-            for tensor, scale in zip(tensors, scales, strict=True)
-        ]
-        for tensors in found
-    ]
-    return compare(
-        circuit, fp32[:count], truth, spec.labels if spec.task == "classification" else None, spec.task
-    )
 
 
 def compare(
@@ -130,7 +86,7 @@ def compare(
 def read_truth(path: Path, place: Workplace) -> list[int] | None:
     """The true labels of a samples file, one integer each; None if it holds none."""
     try:
-        found = place.onnx("read_samples", path=path, names=["expected"], most=_MOST_SAMPLES)["expected"]
+        found = place.onnx("read_samples", path=path, names=["expected"], most=MOST_SAMPLES)["expected"]
     except Malformed:
         return None
     if any(len(item) != 1 or item[0] != int(item[0]) for item in found):
@@ -146,16 +102,3 @@ def _share(found: Sequence[int], truth: Sequence[int] | None) -> float | None:
     if truth is None or len(truth) < len(found):
         return None
     return sum(one == other for one, other in zip(found, truth, strict=False)) / len(found)
-
-
-def _as_field(
-    spec: Described, samples: Samples, index: int, bound: int, scales: Sequence[int]
-) -> list[list[str]]:
-    tensors = [
-        [
-            to_field_hex(quantise(value, scale, bound=bound, field=tensor.name))
-            for value in samples[tensor.name][index]
-        ]
-        for tensor, scale in zip(spec.inputs, scales, strict=False)
-    ]
-    return [*tensors, [to_field_hex(0)] * CHALLENGE_LIMBS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from verinfer.verifier.digest import CHALLENGE_LIMBS
@@ -36,51 +36,65 @@ Samples = dict[str, list[list[float] | list[int]]]
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """How a circuit compares with the fp32 model on samples; `error` is absolute, in the outputs' own units."""
+    """How a circuit compares with the fp32 model on samples; `error` is absolute, in the outputs' own units.
+
+    `outputs`: the circuit's own, by sample and tensor, from which the rest follows.
+    """
 
     samples: int
     agreement: float
     error: float
+    outputs: Outputs = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What circuits are compared with: a model's tensors and task, preprocessed samples, and fp32's outputs.
+
+    There may be fewer outputs than samples; then the first ones count.
+    """
+
+    spec: Described
+    samples: Samples
+    outputs: Outputs
 
 
 def screened(
     wrapped: str,
     run_args: dict[str, Any],
     settings: dict[str, Any],
-    spec: Described,
-    samples: Samples,
-    expected: Outputs,
+    reference: Reference,
     targets: Targets,
     place: Workplace,
 ) -> Fidelity | None:
     """As `measure`, but run args that fail badly on a few samples get no more of them."""
-    first = measure(wrapped, run_args, settings, spec, samples, expected[:_SCREEN], place)
+    few = replace(reference, outputs=reference.outputs[:_SCREEN])
+    first = measure(wrapped, run_args, settings, few, place)
     # One flip among few may still be rare among many; an error only grows.
     lenient = replace(targets, agreement=min(targets.agreement, 1 - 2 / _SCREEN))
-    if first is None or not good(first, spec.task, expected, lenient):
+    if first is None or not good(first, reference, lenient):
         return first
-    return measure(wrapped, run_args, settings, spec, samples, expected, place)
+    return measure(wrapped, run_args, settings, reference, place)
 
 
 def measure(
     wrapped: str,
     run_args: dict[str, Any],
     settings: dict[str, Any],
-    spec: Described,
-    samples: Samples,
-    expected: Outputs,
+    reference: Reference,
     place: Workplace,
 ) -> Fidelity | None:
     """Compare a circuit's forward pass with fp32 on samples; None if a sample, or one with margin, is out of range.
 
     `settings` are EZKL's for exactly these run args: rows and scales are read from them.
     """
+    expected = reference.outputs
     count = min(len(expected), max(_ROW_BUDGET // settings["num_rows"], _SCREEN))
     scales, bound = settings["model_input_scales"], run_args["decomp_base"] ** run_args["decomp_legs"]
     try:
-        inputs = [_field_inputs(spec, samples, index, 1.0, bound, scales) for index in range(count)]
+        inputs = [_field_inputs(reference, index, 1.0, bound, scales) for index in range(count)]
         # A sparser sweep for the margin: range is decided by the extremes, and these rise and fall together.
-        inputs += [_field_inputs(spec, samples, index, MARGIN, bound, scales) for index in range(0, count, 4)]
+        inputs += [_field_inputs(reference, index, MARGIN, bound, scales) for index in range(0, count, 4)]
     except VerinferError:
         return None
     path = place.directory / "trial.inputs.json"
@@ -122,24 +136,24 @@ def agree(values: Outputs, expected: Outputs) -> Fidelity:
                 for value, other in zip(tensor, others, strict=True)
             ),
         )
-    return Fidelity(len(values), agreed / len(values), error)
+    return Fidelity(len(values), agreed / len(values), error, values)
 
 
-def good(fidelity: Fidelity, task: str, expected: Outputs, targets: Targets) -> bool:
+def good(fidelity: Fidelity, reference: Reference, targets: Targets) -> bool:
     """Whether this is close enough to fp32: by label, or by the outputs' range."""
-    if task == "classification":
+    if reference.spec.task == "classification":
         return fidelity.agreement >= targets.agreement
-    values = [value for wanted in expected for tensor in wanted for value in tensor]
+    values = [value for wanted in reference.outputs for tensor in wanted for value in tensor]
     return fidelity.error <= targets.error * (max(values) - min(values))
 
 
 def _field_inputs(
-    spec: Described, samples: Samples, index: int, factor: float, bound: int, scales: Sequence[int]
+    reference: Reference, index: int, factor: float, bound: int, scales: Sequence[int]
 ) -> list[list[str]]:
     """One sample as field elements, with the largest possible challenge."""
     tensors = []
-    for tensor, scale in zip(spec.inputs, scales, strict=False):
-        values = samples[tensor.name][index]
+    for tensor, scale in zip(reference.spec.inputs, scales, strict=False):
+        values = reference.samples[tensor.name][index]
         scaled = values if tensor.dtype == "INT64" else [value * factor for value in values]
         tensors.append(
             [to_field_hex(quantise(value, scale, bound=bound, field=tensor.name)) for value in scaled]

@@ -10,7 +10,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from verinfer.verifier import files
 from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.srs import Provenance
 
-from . import stages
-from .accuracy import Accuracy, measure_accuracy, read_truth
+from .accuracy import Accuracy, compare, read_truth
+from .calibrate import Fidelity, Reference
 from .card_page import page
 from .native import Workplace, heavy_limits, machine_memory
 from .package import Measured
@@ -28,16 +28,21 @@ from .tune import Choice, Point
 
 
 def write_card(
-    home: Path, manifest: Manifest, choice: Choice, measured: Measured, provenance: Provenance
+    home: Path,
+    manifest: Manifest,
+    reference: Reference,
+    choice: Choice,
+    measured: Measured,
+    provenance: Provenance,
 ) -> None:
     """Write ``card.json``, ``card.md`` and ``card.html`` for the files of a package in `home`."""
     with tempfile.TemporaryDirectory(dir=home.parent, prefix="card.") as aside:
         place = Workplace(directory=Path(aside), limits=heavy_limits())
-        accuracy = _accuracy(home, manifest, place)
+        truth = read_truth(home / "samples.npz", place) if manifest.task == "classification" else None
         layers = profile(home / "wrapped.onnx", manifest.proof_system.run_args.to_json(), place)
     card = {
         **describe(manifest, choice, measured, provenance, (home / "pk.key").stat().st_size),
-        "accuracy": None if accuracy is None else accuracy.to_json(),
+        "accuracy": _accuracy(truth, reference, choice.fidelity).to_json(),
         "frontier": [asdict(point) for point in _frontier(choice, measured)],
         "layers": [layer.to_json() for layer in layers],
     }
@@ -90,31 +95,17 @@ def describe(
     }
 
 
-def _accuracy(home: Path, manifest: Manifest, place: Workplace) -> Accuracy | None:
-    samples = stages.read_samples(home / "samples.npz", manifest, place)
-    fp32 = stages.run_fp32(home / "network.onnx", manifest, samples, place)
-    settings = json.loads((home / "verify" / "settings.json").read_bytes())
-    truth = read_truth(home / "samples.npz", place) if manifest.task == "classification" else None
-    run_args = manifest.proof_system.run_args.to_json()
-    return measure_accuracy(home / "wrapped.onnx", run_args, settings, manifest, samples, fp32, truth, place)
+def _accuracy(truth: Sequence[int] | None, reference: Reference, fidelity: Fidelity) -> Accuracy:
+    spec = reference.spec
+    return compare(fidelity.outputs, reference.outputs[: fidelity.samples], truth, spec.labels, spec.task)
 
 
 def _frontier(choice: Choice, measured: Measured) -> tuple[Point, ...]:
-    """The measured points, with the chosen circuit among them: another shape of its numbers may stand for it."""
-    if any(point.chosen for point in choice.frontier):
-        return choice.frontier
-    offer, fidelity = choice.offer, choice.fidelity
-    chosen = Point(
-        label=offer.label,
-        logrows=offer.run_args["logrows"],
-        rows=offer.settings["num_rows"],
-        seconds=measured.prove_ms / 1000,
-        prove_bytes=offer.cost.prove_bytes,
-        agreement=fidelity.agreement,
-        error=fidelity.error,
-        chosen=True,
+    """The measured offers; the chosen one with what its proof really took."""
+    return tuple(
+        replace(point, seconds=measured.prove_ms / 1000) if point.chosen else point
+        for point in choice.frontier
     )
-    return (*choice.frontier, chosen)
 
 
 def _caveats(manifest: Manifest, choice: Choice, provenance: Provenance) -> Sequence[str]:

@@ -136,13 +136,19 @@ def _as_folder(
 @click.option(
     "--spec", type=File, help="The model's published spec; default: spec.json beside NETWORK, if there."
 )
+@click.option(
+    "--target", default="", metavar="TEXT", help='What you accept, as "accuracy>=0.99" or "error<=0.05".'
+)
 @click.option("--json", "as_json", is_flag=True)
-def reproduce(package: Path, network: Path, spec: Path | None, *, as_json: bool) -> None:
+def reproduce(package: Path, network: Path, spec: Path | None, target: str, *, as_json: bool) -> None:
     """Rebuild PACKAGE's circuit from the ONNX file NETWORK, and say whether it is that model."""
     beside = network.with_name("spec.json")
     published = spec or (beside if beside.exists() else None)
+    targets = parse_targets(target)
     with _progress(quiet=as_json) as on_progress:
-        result = rebuild(open_package(package), network, spec=published, on_progress=on_progress)
+        result = rebuild(
+            open_package(package), network, spec=published, on_progress=on_progress, targets=targets
+        )
     if as_json:
         facts = {
             "verdict": "reproduced",

@@ -28,7 +28,7 @@ from verinfer.verifier.numbers import quantise
 from verinfer.verifier.wire import validate
 
 from . import card, stages, tune
-from .calibrate import Samples
+from .calibrate import Outputs, Reference, Samples
 from .disk import naming_full_disk
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .package import BUNDLE_PARTS, Measured, Package, open_package, write_index
@@ -54,9 +54,23 @@ class Model:
     """A model folder, read and inspected."""
 
     folder: Path
-    spec: ModelSpec
-    samples: Samples
-    fp32: list[list[list[float]]]
+    reference: Reference
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's spec."""
+        assert isinstance(self.reference.spec, ModelSpec)
+        return self.reference.spec
+
+    @property
+    def samples(self) -> Samples:
+        """Its preprocessed samples."""
+        return self.reference.samples
+
+    @property
+    def fp32(self) -> Outputs:
+        """The fp32 outputs for each sample."""
+        return self.reference.outputs
 
     @property
     def onnx(self) -> Path:
@@ -99,9 +113,7 @@ def compile_model(
         wrapped = home / "wrapped.onnx"
         choice = tune.choose(
             model.onnx,
-            model.spec,
-            model.samples,
-            model.fp32,
+            model.reference,
             targets,
             heavy,
             prove=_Trials(model, heavy, srs, insecure_srs=insecure_srs),
@@ -112,7 +124,7 @@ def compile_model(
         on_progress("circuit", 0.0)
         rewrites = choice.offer.rewrites.to_json()
         stages.rewrite_and_wrap(model.onnx, rewrites, run_args["input_scale"], wrapped, light)
-        stages.check_rewrites(model.onnx, wrapped, model.spec, model.samples, light)
+        stages.check_rewrites(model.onnx, wrapped, model.reference, light)
         circuit = stages.make_circuit(wrapped, run_args, home, heavy)
         on_progress("srs", 0.0)
         full = choose_srs(run_args["logrows"], given=srs, insecure=insecure_srs)
@@ -122,10 +134,11 @@ def compile_model(
         setup_ms = _since(started)
         on_progress("self-test", 0.0)
         proof_bytes, measured = _self_test(circuit, pk, vk, full, model, run_args, heavy, setup_ms)
+        _check_cost(measured, targets)
         on_progress("package", 0.0)
         manifest = _manifest(model, wrapped, circuit, vk, full, choice, proof_bytes)
         _fill(home, model, circuit, vk, full, manifest)
-        card.write_card(home, manifest, choice, measured, full.provenance)
+        card.write_card(home, manifest, model.reference, choice, measured, full.provenance)
         write_index(home, measured, run_args["logrows"])
         open_package(home)
         home.rename(out)
@@ -168,7 +181,7 @@ def read_model(folder: Path, place: Workplace) -> Model:
         raise UsageError("model-refused", f"{onnx} is not the file that spec.json names.")
     stages.inspect(onnx, spec, place)
     samples = stages.read_samples(folder / "samples.npz", spec, place)
-    return Model(folder, spec, samples, stages.run_fp32(onnx, spec, samples, place))
+    return Model(folder, Reference(spec, samples, stages.run_fp32(onnx, spec, samples, place)))
 
 
 def _self_test(
@@ -219,6 +232,20 @@ def _self_test(
         "prove_peak_bytes": cost["peak_bytes"],
     }
     return len(read_proof(proof)), validate(Measured, measured, code="package-malformed")
+
+
+def _check_cost(measured: Measured, targets: Targets) -> None:
+    """Raise unless the real proof cost no more than was asked for: the search went by estimates."""
+    if targets.memory_bytes is not None and measured.prove_peak_bytes > targets.memory_bytes:
+        raise CouldNotCheck(
+            "no-circuit",
+            f"The cheapest circuit proves in {measured.prove_peak_bytes / 1e6:.0f} MB, more than the target.",
+        )
+    if targets.seconds is not None and measured.prove_ms > targets.seconds * 1000:
+        raise CouldNotCheck(
+            "no-circuit",
+            f"The cheapest circuit proves in {measured.prove_ms / 1000:.1f} s, more than the target.",
+        )
 
 
 def _manifest(

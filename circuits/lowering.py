@@ -15,7 +15,7 @@ from math import ceil, log2
 from pathlib import Path
 from typing import Any
 
-from .calibrate import MARGIN, Fidelity, Outputs, agree, good
+from .calibrate import MARGIN, Fidelity, Outputs, Reference, agree, good
 from .native import Workplace
 from .plan import Plan, Product, Sites, Value
 from .targets import Targets
@@ -69,8 +69,7 @@ def search(
     network: Path,
     inputs: Path,
     sites: Sites,
-    task: str,
-    expected: Outputs,
+    reference: Reference,
     targets: Targets,
     place: Workplace,
     on_progress: Callable[[float], None],
@@ -79,7 +78,8 @@ def search(
     peaks: list[float] = place.simulate(
         "peaks", model=network, inputs=inputs, names=[value.name for value in sites.values]
     )
-    run = _Runner(network, inputs, task, expected, targets, place)
+    expected = reference.outputs
+    run = _Runner(network, inputs, reference, targets, place)
     grid = [
         _plan(sites, peaks, scale, activation, weight)
         for scale, activation, weight in product(SCALES, ACTIVATION_BITS, WEIGHT_BITS)
@@ -113,8 +113,7 @@ class _Runner:
 
     network: Path
     inputs: Path
-    task: str
-    expected: Outputs
+    reference: Reference
     targets: Targets
     place: Workplace
 
@@ -129,11 +128,13 @@ class _Runner:
             most=most,
             margin=MARGIN,
         )
-        trials = [_judge(plan, result, self.expected) for plan, result in zip(plans, results, strict=True)]
+        trials = [
+            _judge(plan, result, self.reference.outputs) for plan, result in zip(plans, results, strict=True)
+        ]
         return [
             trial
             for trial in trials
-            if trial.table <= LARGEST_TABLE and good(trial.fidelity, self.task, self.expected, self.targets)
+            if trial.table <= LARGEST_TABLE and good(trial.fidelity, self.reference, self.targets)
         ]
 
 

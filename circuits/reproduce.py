@@ -20,8 +20,8 @@ from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.model_spec import SPEC_LIMIT, ModelSpec, parse_spec
 
 from . import calibrate, stages
-from .calibrate import Fidelity
-from .compile import MODEL_LIMIT
+from .calibrate import Fidelity, Reference
+from .compile import DEFAULT_TARGETS, MODEL_LIMIT
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .package import Package
 from .srs import open_srs
@@ -39,10 +39,18 @@ class Reproduced:
     meaning_compared: bool
 
 
-def reproduce(package: Package, network: Path, *, spec: Path | None, on_progress: OnProgress) -> Reproduced:
+def reproduce(
+    package: Package,
+    network: Path,
+    *,
+    spec: Path | None,
+    on_progress: OnProgress,
+    targets: Targets = DEFAULT_TARGETS,
+) -> Reproduced:
     """Rebuild from `network`, the ONNX file as its owner published it, and compare meanings with its published `spec`.
 
     Rewriting, wrapping, settings and keys are made again with the recorded run args; no search.
+    `targets`: what agreement or error the auditor accepts.
     Without `spec` nothing is said about names, labels, pre- and postprocessing: they are not in an ONNX file.
     Raises `Rejected` (``not-reproduced``) naming the first thing that differs.
     """
@@ -82,13 +90,13 @@ def reproduce(package: Package, network: Path, *, spec: Path | None, on_progress
         _same("the vk", files.digest_of(vk), system.vk)
         on_progress("samples", 0.0)
         samples = stages.read_samples(package.path("samples.npz"), manifest, light)
-        fp32 = stages.run_fp32(network, manifest, samples, light)
-        stages.check_rewrites(network, wrapped, manifest, samples, light)
+        reference = Reference(manifest, samples, stages.run_fp32(network, manifest, samples, light))
+        stages.check_rewrites(network, wrapped, reference, light)
         # The very circuit that was rebuilt, not one like it.
         fidelity = calibrate.measure(
-            str(wrapped), system.run_args.to_json(), circuit.description, manifest, samples, fp32, heavy
+            str(wrapped), system.run_args.to_json(), circuit.description, reference, heavy
         )
-        if fidelity is None or not calibrate.good(fidelity, manifest.task, fp32, Targets()):
+        if fidelity is None or not calibrate.good(fidelity, reference, targets):
             raise Rejected(
                 "not-reproduced", "The rebuilt circuit does not agree with the model on the samples."
             )

@@ -18,7 +18,7 @@ from verinfer.verifier.manifest import CHALLENGE_NAME
 from verinfer.verifier.model_spec import InputSpec, OutputSpec
 from verinfer.verifier.settings import SETTINGS_LIMIT, canonical_settings
 
-from .calibrate import Described, Samples
+from .calibrate import Described, Reference, Samples
 from .native import Workplace
 from .plan import Plan
 from .srs import Srs
@@ -115,15 +115,13 @@ def apply_rules(network: Path, rules: Sequence[str], place: Workplace) -> Path:
     return applied
 
 
-def check_rewrites(
-    network: Path, wrapped: Path, spec: Described, samples: Samples, place: Workplace
-) -> float:
+def check_rewrites(network: Path, wrapped: Path, reference: Reference, place: Workplace) -> float:
     """The largest difference of the rewritten network from the given one, relative to its largest output.
 
     Raises `CouldNotCheck` (``rewrite-differs``) beyond `REWRITE_TOLERANCE`.
     """
     path = place.directory / "compared.npz"
-    write_tensors(path, spec, samples, place)
+    write_tensors(path, reference.spec, reference.samples, place)
     difference = float(place.onnx("compare", first=network, second=wrapped, inputs=path))
     if not difference <= REWRITE_TOLERANCE:
         raise CouldNotCheck(

@@ -23,13 +23,13 @@ from typing import Any
 from verinfer.verifier.errors import CouldNotCheck
 
 from . import calibrate, lowering
-from .calibrate import Described, Fidelity, Outputs, Samples
+from .calibrate import Fidelity, Reference
 from .candidates import Candidate, count_all, count_rows, is_steady
 from .cost import Cost, load_coefficients, predict
 from .locate import explain
 from .native import Workplace
 from .plan import PARAM_SCALE, Plan, Sites
-from .stages import apply_rules, rewrite_and_wrap, write_tensors
+from .stages import LOWERING, apply_rules, rewrite_and_wrap, write_tensors
 from .targets import Targets
 
 _PROBE = Candidate(scale=7, rebase=2, base=16384, legs=2)
@@ -70,7 +70,7 @@ class Rewrites:
         if self.plan is not None:
             listed.append(
                 {
-                    "name": "fixed-point",
+                    "name": LOWERING,
                     "weights": list(self.plan.weights),
                     "fractions": list(self.plan.fractions),
                     "paired": [int(flag) for flag in self.plan.paired],
@@ -100,7 +100,7 @@ class Offer:
         """A short name for people."""
         args = self.run_args
         how = (
-            "tables"
+            f"tables, scale {args['input_scale']}, {sum(self.rewrites.plan.paired)} paired"
             if self.rewrites.plan
             else f"scale {args['input_scale']}, x{args['scale_rebase_multiplier']}"
         )
@@ -136,9 +136,7 @@ class Choice:
 
 def choose(
     network: Path,
-    spec: Described,
-    samples: Samples,
-    expected: Outputs,
+    reference: Reference,
     targets: Targets,
     place: Workplace,
     *,
@@ -155,21 +153,21 @@ def choose(
     rules = choose_rules(network, place)
     offers = _plain_offers(network, rules, place)
     if not offers or min(offer.cost.prove_seconds for offer in offers) > _QUICK:
-        offers += _lowered_offers(network, rules, spec, samples, expected, targets, place, on_progress)
+        offers += _lowered_offers(network, rules, reference, targets, place, on_progress)
     if not offers:
         raise explain(network, _PROBE.run_args(), place)
-    offers = [offer for offer in offers if _affordable(offer, targets)]
-    if not offers:
+    affordable = sorted((offer for offer in offers if _affordable(offer, targets)), key=_order)
+    if not affordable:
         raise CouldNotCheck("no-circuit", "No circuit of this model fits the targets for memory and time.")
-    offers.sort(key=_order)
-    good, points = _measure(network, offers, spec, samples, expected, targets, place, on_progress)
-    chosen, seconds = _prove(good, prove, deadline, on_progress)
-    fidelity = next(fidelity for offer, fidelity in good if offer is chosen)
-    frontier = tuple(
-        _point(offer, found, chosen=offer is chosen, seconds=seconds.get(offer.label))
-        for offer, found in points
-    )
-    return Choice(chosen, fidelity, frontier, len(offers))
+    judged = _judge(network, affordable, reference, targets, place, on_progress)
+    good = [item for item in judged if calibrate.good(item.fidelity, reference, targets)]
+    if not good:
+        raise _none_good(judged)
+    proved = _prove(good, prove, deadline, on_progress)
+    best = min(proved, key=_preference)
+    frontier = [*proved, *(item for item in judged if item not in good)]
+    points = tuple(_point(item, chosen=item is best) for item in frontier)
+    return Choice(best.offer, best.fidelity, points, len(offers))
 
 
 def choose_rules(network: Path, place: Workplace) -> tuple[str, ...]:
@@ -222,9 +220,7 @@ def _plain_offers(network: Path, rules: tuple[str, ...], place: Workplace) -> li
 def _lowered_offers(
     network: Path,
     rules: tuple[str, ...],
-    spec: Described,
-    samples: Samples,
-    expected: Outputs,
+    reference: Reference,
     targets: Targets,
     place: Workplace,
     on_progress: Callable[[str, float], None],
@@ -236,13 +232,12 @@ def _lowered_offers(
     if sites is None:
         return []
     inputs = place.directory / "tuning.npz"
-    write_tensors(inputs, spec, samples, place)
+    write_tensors(inputs, reference.spec, reference.samples, place)
     trials = lowering.search(
         rewritten,
         inputs,
         sites,
-        spec.task,
-        expected,
+        reference,
         targets,
         place,
         lambda share: on_progress("numbers", share),
@@ -322,86 +317,98 @@ def _order(offer: Offer) -> tuple[int, int, str]:
     return tenths, offer.cost.proof_bytes, offer.label
 
 
-def _measure(
+@dataclass(frozen=True, slots=True, eq=False)
+class _Judged:
+    """An offer that EZKL computed the samples with, and the seconds of a real proof where one was made."""
+
+    offer: Offer
+    fidelity: Fidelity
+    seconds: float | None = None
+
+
+def _judge(
     network: Path,
     offers: Sequence[Offer],
-    spec: Described,
-    samples: Samples,
-    expected: Outputs,
+    reference: Reference,
     targets: Targets,
     place: Workplace,
     on_progress: Callable[[str, float], None],
-) -> tuple[list[tuple[Offer, Fidelity]], list[tuple[Offer, Fidelity]]]:
-    """The good offers that are worth a real proof, and all that were measured; EZKL computes, cheapest offer first."""
-    good: list[tuple[Offer, Fidelity]] = []
+) -> list[_Judged]:
+    """Measure offers, cheapest first, until those that are good and worth a real proof are known."""
+    judged: list[_Judged] = []
+    good: list[Offer] = []
     seen: dict[str, Fidelity | None] = {}
-    points: list[tuple[Offer, Fidelity]] = []
     wrapped = place.directory / "measured.onnx"
     for offer in offers:
-        if good and offer.cost.prove_seconds > _CLOSE * good[0][0].cost.prove_seconds:
-            break
-        if good and good[0][0].cost.prove_seconds <= _QUICK:
-            break
-        if len(good) >= _MOST_PROVED or (not good and len(seen) >= _MOST_MEASURED):
+        if _enough(offer, good, len(seen)):
             break
         on_progress("fidelity", len(seen) / _MOST_MEASURED)
         rewrite_and_wrap(network, offer.rewrites.to_json(), offer.run_args["input_scale"], wrapped, place)
+        # Of these very run args: the offer's are of another candidate of the same shape.
         settings = count_rows(str(wrapped), [offer.run_args], place)[0]
         if settings is None or not is_steady(settings):
             continue
-        offer = replace(offer, settings=settings)  # noqa: PLW2901 - of these very run args, not of the same shape
         if offer.numbers not in seen:
             seen[offer.numbers] = calibrate.screened(
-                str(wrapped), offer.run_args, offer.settings, spec, samples, expected, targets, place
+                str(wrapped), offer.run_args, settings, reference, targets, place
             )
-            if (found := seen[offer.numbers]) is not None:
-                points.append((offer, found))
-        fidelity = seen[offer.numbers]
-        if fidelity is not None and calibrate.good(fidelity, spec.task, expected, targets):
-            good.append((offer, fidelity))
-    if good:
-        return good, points
-    best = max((found.agreement for _, found in points), default=None)
-    error = min((found.error for _, found in points), default=None)
-    what = (
-        "none stays in range" if best is None else f"the best agrees on {best:.2%}, least error {error:.3g}"
-    )
-    raise CouldNotCheck(
-        "no-circuit", f"None of {len(seen)} choices of numbers agrees with the fp32 model: {what}."
-    )
+        if (fidelity := seen[offer.numbers]) is None:
+            continue
+        judged.append(_Judged(replace(offer, settings=settings), fidelity))
+        if calibrate.good(fidelity, reference, targets):
+            good.append(offer)
+    return judged
+
+
+def _enough(offer: Offer, good: Sequence[Offer], measured: int) -> bool:
+    """Whether neither this offer nor any dearer one is worth a measurement."""
+    if not good:
+        return measured >= _MOST_MEASURED
+    best = good[0].cost.prove_seconds
+    return best <= _QUICK or len(good) >= _MOST_PROVED or offer.cost.prove_seconds > _CLOSE * best
+
+
+def _none_good(judged: Sequence[_Judged]) -> CouldNotCheck:
+    if not judged:
+        what = "none stays in range"
+    else:
+        best = max(item.fidelity.agreement for item in judged)
+        error = min(item.fidelity.error for item in judged)
+        what = f"the best agrees on {best:.2%}, least error {error:.3g}"
+    return CouldNotCheck("no-circuit", f"No choice of numbers agrees with the fp32 model: {what}.")
 
 
 def _prove(
-    good: Sequence[tuple[Offer, Fidelity]],
+    good: Sequence[_Judged],
     prove: Callable[[Offer], float | None],
     deadline: float,
     on_progress: Callable[[str, float], None],
-) -> tuple[Offer, dict[str, float]]:
-    """The offer that really proves fastest, of those for which there is time."""
-    seconds: dict[str, float] = {}
-    if len(good) > 1:
-        for index, (offer, _) in enumerate(good):
+) -> list[_Judged]:
+    """The same offers, with the seconds of real proofs for those that there was time for."""
+    proved = []
+    for index, item in enumerate(good):
+        cost, seconds = item.offer.cost, None
+        if len(good) > 1 and time.monotonic() + 4 * (cost.prove_seconds + cost.setup_seconds) <= deadline:
             on_progress("trial proofs", index / len(good))
-            if time.monotonic() + 4 * (offer.cost.prove_seconds + offer.cost.setup_seconds) > deadline:
-                continue
-            found = prove(offer)
-            if found is not None:
-                seconds[offer.label] = found
-    chosen = min(
-        (offer for offer, _ in good),
-        key=lambda offer: seconds.get(offer.label, offer.cost.prove_seconds if not seconds else math.inf),
-    )
-    return chosen, seconds
+            seconds = prove(item.offer)
+        proved.append(replace(item, seconds=seconds))
+    return proved
 
 
-def _point(offer: Offer, fidelity: Fidelity, *, chosen: bool, seconds: float | None) -> Point:
+def _preference(item: _Judged) -> tuple[bool, float]:
+    """Really proved ones first, by what that took; the others by estimate."""
+    return item.seconds is None, item.offer.cost.prove_seconds if item.seconds is None else item.seconds
+
+
+def _point(item: _Judged, *, chosen: bool) -> Point:
+    offer = item.offer
     return Point(
         label=offer.label,
         logrows=offer.run_args["logrows"],
         rows=offer.settings["num_rows"],
-        seconds=offer.cost.prove_seconds if seconds is None else seconds,
+        seconds=offer.cost.prove_seconds if item.seconds is None else item.seconds,
         prove_bytes=offer.cost.prove_bytes,
-        agreement=fidelity.agreement,
-        error=fidelity.error,
+        agreement=item.fidelity.agreement,
+        error=item.fidelity.error,
         chosen=chosen,
     )

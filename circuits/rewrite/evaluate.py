@@ -37,7 +37,6 @@ def evaluate(node: onnx.NodeProto, values: Sequence[Array | None], opset: int) -
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         results = [np.asarray(value) for value in session.run(None, feed)]
-    # The runtime's exceptions have no common class of their own.
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001 - the runtime's exceptions have no common class of their own
         return None
     return results if all(value.dtype.kind in "fiub" for value in results) else None

@@ -33,8 +33,8 @@ def test_scores_equal_the_classifiers() -> None:
 def test_a_tree_that_stops_early_is_filled_up() -> None:
     """At depth 6 some leaves are pure long before the bottom, and scores still equal scikit-learn's."""
     forest, classifier, held_out = _boost(replace(PLAN, depth=6))
-    assert any(tree.tree_.node_count < 127 for tree in classifier.estimators_.ravel())  # type: ignore[attr-defined]
-    wanted = classifier.decision_function(held_out)  # type: ignore[attr-defined]
+    assert any(tree.tree_.node_count < 127 for tree in classifier.estimators_.ravel())  # type: ignore[attr-defined]  # sklearn ships no types
+    wanted = classifier.decision_function(held_out)  # type: ignore[attr-defined]  # sklearn ships no types
     assert np.abs(forest(torch.from_numpy(held_out / 16)).numpy() - wanted).max() < 1e-5
 
 

@@ -9,11 +9,13 @@ import onnxruntime
 import pytest
 
 from verinfer.circuits import lowering, tune
+from verinfer.circuits.calibrate import Reference
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.lowering import Trial, read_sites, search
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.reproduce import reproduce
 from verinfer.circuits.targets import Targets
+from verinfer.verifier.model_spec import parse_spec
 
 from .networks import NETWORKS
 
@@ -23,6 +25,9 @@ def _small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few numbers instead of all, to save time."""
     for name, numbers in {"SCALES": (5, 7), "ACTIVATION_BITS": (7, 10), "WEIGHT_BITS": (6, 8)}.items():
         monkeypatch.setattr(lowering, name, numbers)
+
+
+ZOO = Path(__file__).parents[4] / "models" / "zoo"
 
 
 def _quiet(_phase: str, _share: float) -> None:
@@ -38,7 +43,9 @@ def _search(place: Workplace, targets: Targets) -> list[Trial]:
     expected = [[session.run(None, {"x": sample})[0].ravel().tolist()] for sample in samples]
     sites = read_sites(path, place)
     assert sites is not None
-    return search(path, inputs, sites, "regression", expected, targets, place, lambda _share: None)
+    spec = parse_spec((ZOO / "bmi" / "spec.json").read_bytes())
+    reference = Reference(spec, {"x": [sample.ravel().tolist() for sample in samples]}, expected)
+    return search(path, inputs, sites, reference, targets, place, lambda _share: None)
 
 
 def test_plans_come_cheapest_first_and_meet_the_target(place: Workplace) -> None:
