@@ -124,7 +124,8 @@ def compile_model(
         on_progress("circuit", 0.0)
         rewrites = choice.offer.rewrites.to_json()
         stages.rewrite_and_wrap(model.onnx, rewrites, run_args["input_scale"], wrapped, light)
-        stages.check_rewrites(model.onnx, wrapped, model.reference, light)
+        if not stages.same_function(model.onnx, wrapped, model.reference, light):
+            raise CouldNotCheck("rewrite-differs")
         circuit = stages.make_circuit(wrapped, run_args, home, heavy)
         on_progress("srs", 0.0)
         full = choose_srs(run_args["logrows"], given=srs, insecure=insecure_srs)
@@ -134,7 +135,7 @@ def compile_model(
         setup_ms = _since(started)
         on_progress("self-test", 0.0)
         proof_bytes, measured = _self_test(circuit, pk, vk, full, model, run_args, heavy, setup_ms)
-        _check_cost(measured, targets)
+        check_cost(measured, targets)
         on_progress("package", 0.0)
         manifest = _manifest(model, wrapped, circuit, vk, full, choice, proof_bytes)
         _fill(home, model, circuit, vk, full, manifest)
@@ -234,7 +235,7 @@ def _self_test(
     return len(read_proof(proof)), validate(Measured, measured, code="package-malformed")
 
 
-def _check_cost(measured: Measured, targets: Targets) -> None:
+def check_cost(measured: Measured, targets: Targets) -> None:
     """Raise unless the real proof cost no more than was asked for: the search went by estimates."""
     if targets.memory_bytes is not None and measured.prove_peak_bytes > targets.memory_bytes:
         raise CouldNotCheck(

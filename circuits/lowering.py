@@ -131,10 +131,12 @@ class _Runner:
         trials = [
             _judge(plan, result, self.reference.outputs) for plan, result in zip(plans, results, strict=True)
         ]
+        # A layout has no negative scales: outputs that coarse are not worth having.
+        fine = [min(result["fractions"]) >= 0 for result in results]
         return [
             trial
-            for trial in trials
-            if trial.table <= LARGEST_TABLE and good(trial.fidelity, self.reference, self.targets)
+            for trial, is_fine in zip(trials, fine, strict=True)
+            if is_fine and trial.table <= LARGEST_TABLE and good(trial.fidelity, self.reference, self.targets)
         ]
 
 

@@ -156,10 +156,10 @@ def choose(
         offers += _lowered_offers(network, rules, reference, targets, place, on_progress)
     if not offers:
         raise explain(network, _PROBE.run_args(), place)
-    affordable = sorted((offer for offer in offers if _affordable(offer, targets)), key=_order)
-    if not affordable:
+    cheap = sorted((offer for offer in offers if affordable(offer, targets)), key=_order)
+    if not cheap:
         raise CouldNotCheck("no-circuit", "No circuit of this model fits the targets for memory and time.")
-    judged = _judge(network, affordable, reference, targets, place, on_progress)
+    judged = _judge(network, cheap, reference, targets, place, on_progress)
     good = [item for item in judged if calibrate.good(item.fidelity, reference, targets)]
     if not good:
         raise _none_good(judged)
@@ -305,7 +305,8 @@ def run_args_of(plan: Plan, trial: lowering.Trial, form: Form, logrows: int) -> 
     }
 
 
-def _affordable(offer: Offer, targets: Targets) -> bool:
+def affordable(offer: Offer, targets: Targets) -> bool:
+    """Whether an offer is estimated to cost no more than was asked for."""
     return (targets.memory_bytes is None or offer.cost.prove_bytes <= targets.memory_bytes) and (
         targets.seconds is None or offer.cost.prove_seconds <= targets.seconds
     )

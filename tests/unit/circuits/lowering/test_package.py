@@ -1,0 +1,180 @@
+"""A lowered package can be rebuilt by anybody, and a useless one, or one that computes something else, is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verinfer.circuits import compile as building
+from verinfer.circuits import lowering, stages, tune
+from verinfer.circuits.compile import compile_model
+from verinfer.circuits.cost import Cost
+from verinfer.circuits.native import Workplace
+from verinfer.circuits.package import Measured, Package
+from verinfer.circuits.prove import prover_for
+from verinfer.circuits.reproduce import reproduce
+from verinfer.circuits.targets import Targets
+from verinfer.verifier.errors import CouldNotCheck, Rejected, UsageError
+
+
+def _quiet(_phase: str, _share: float) -> None:
+    """Progress that nobody sees."""
+
+
+def _only_lowerings(patch: pytest.MonkeyPatch) -> None:
+    """Few numbers, to save time, and none of EZKL's own."""
+    patch.setattr(tune, "_plain_offers", lambda *_arguments: [])
+    patch.setattr(tune, "_MOST_PROVED", 1)
+    for name, numbers in {"SCALES": (5, 7), "ACTIVATION_BITS": (7, 10), "WEIGHT_BITS": (6, 8)}.items():
+        patch.setattr(lowering, name, numbers)
+
+
+def _compile(model: Path, out: Path, **options: Any) -> Package:
+    return compile_model(model, out, srs=None, insecure_srs=True, on_progress=_quiet, **options)
+
+
+@pytest.fixture(scope="module")
+def lowered(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """The smallest model as a lowered package; tests must not write into it."""
+    with pytest.MonkeyPatch.context() as patch:
+        _only_lowerings(patch)
+        return _compile(quick, tmp_path_factory.mktemp("packages") / "lowered")
+
+
+def test_a_rebuild_gives_the_packages_identity(lowered: Package, quick: Path) -> None:
+    """The numbers of the lowering are in the manifest, and replaying them is enough."""
+    assert lowered.manifest.rewrites[-1].name == "fixed-point"
+    result = reproduce(lowered, quick / "network.onnx", spec=None, on_progress=_quiet)
+    assert result.circuit == lowered.digest
+
+
+def test_an_input_beyond_the_tables_is_told_with_its_layer(lowered: Package, place: Workplace) -> None:
+    """The circuit's bound would hold it, a table does not; the prover is never started, since it would not end."""
+    (tensor,) = lowered.manifest.tensors("input")
+    unusual = {tensor.name: (lowered.manifest.proof_system.bound - 1,) * tensor.size}
+    with pytest.raises(UsageError) as caught:
+        prover_for(lowered.manifest).forward(lowered, unusual, place)
+    assert caught.value.code == "value-out-of-range"
+    assert "relu_" in caught.value.message or "gemm_" in caught.value.message
+
+
+def test_useless_numbers_are_not_reproduced(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dishonest owner's circuit with weights of no bits has the recorded rewrites, keys and all; the samples show it."""
+
+    def coarse(*arguments: Any, **named: Any) -> tune.Choice:
+        choice = choose(*arguments, **named)
+        plan = choice.offer.rewrites.plan
+        assert plan is not None
+        useless = replace(plan, weights=tuple(1 for _ in plan.weights))
+        return replace(
+            choice, offer=replace(choice.offer, rewrites=tune.Rewrites(choice.offer.rewrites.rules, useless))
+        )
+
+    choose = tune.choose
+    with monkeypatch.context() as owner:
+        _only_lowerings(owner)
+        owner.setattr(tune, "choose", coarse)
+        owner.setattr(stages, "same_function", lambda *_arguments: True)
+        package = _compile(quick, tmp_path / "bad")
+    with pytest.raises(Rejected) as caught:
+        reproduce(package, quick / "network.onnx", spec=None, on_progress=_quiet)
+    assert caught.value.code == "not-reproduced"
+
+
+def test_an_owner_cannot_publish_a_network_that_computes_something_else(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the rules did, the wrapped network's fp32 outputs are compared with the given one's."""
+    monkeypatch.setattr(stages, "REWRITE_TOLERANCE", -1.0)
+    with pytest.raises(CouldNotCheck) as caught:
+        _compile(quick, tmp_path / "other")
+    assert caught.value.code == "rewrite-differs"
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_auditor_compares_the_networks_too(
+    quick_package: Package, quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner's word that a rewrite keeps the function is none."""
+    monkeypatch.setattr(stages, "REWRITE_TOLERANCE", -1.0)
+    with pytest.raises(Rejected) as caught:
+        reproduce(quick_package, quick / "network.onnx", spec=None, on_progress=_quiet)
+    assert caught.value.code == "not-reproduced"
+    assert "does not compute" in caught.value.message
+
+
+_COST = Cost(
+    prove_seconds=2.0,
+    setup_seconds=1.0,
+    prove_bytes=2000,
+    setup_bytes=1,
+    pk_bytes=1,
+    vk_bytes=1,
+    proof_bytes=1,
+    logrows=9,
+    blocks=1,
+)
+_MEASURED = Measured(setup_ms=1, witness_ms=1, prove_ms=2000, verify_ms=1, prove_peak_bytes=2000)
+
+
+@pytest.mark.parametrize(
+    ("targets", "met"),
+    [
+        (Targets(), True),
+        (Targets(memory_bytes=2000, seconds=2.0), True),
+        (Targets(memory_bytes=1999), False),
+        (Targets(seconds=1.99), False),
+    ],
+)
+def test_a_target_bounds_estimates_and_real_proofs(targets: Targets, met: bool) -> None:
+    """Bytes and seconds, up to what was asked for and no further, by estimate in the search and by the clock after it."""
+    offer = tune.Offer(tune.Rewrites(), {}, {}, _COST)
+    assert tune.affordable(offer, targets) == met
+    if met:
+        building.check_cost(_MEASURED, targets)
+    else:
+        with pytest.raises(CouldNotCheck):
+            building.check_cost(_MEASURED, targets)
+
+
+@pytest.mark.parametrize("blind", ["search", "proof"])
+def test_a_circuit_dearer_than_the_target_is_never_published(
+    blind: str, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search refuses it by estimate, and if that was too low the real proof does."""
+    if blind == "search":
+        monkeypatch.setattr(tune, "affordable", lambda *_arguments: True)
+    else:
+        monkeypatch.setattr(building, "check_cost", lambda *_arguments: None)
+    with pytest.raises(CouldNotCheck) as caught:
+        _compile(quick, tmp_path / "dear", targets=Targets(memory_bytes=1))
+    assert caught.value.code == "no-circuit"
+    assert not (tmp_path / "dear").exists()
+
+
+def test_an_agreement_that_no_circuit_has_gives_none(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of a few bits are never exact; nothing is published as if they were."""
+    monkeypatch.setattr(tune, "_MOST_MEASURED", 2)
+    with pytest.raises(CouldNotCheck) as caught:
+        _compile(quick, tmp_path / "exact", targets=Targets(error=1e-12))
+    assert caught.value.code == "no-circuit"
+
+
+def test_an_auditor_may_ask_for_more_than_the_owner(quick_package: Package, quick: Path) -> None:
+    """What counts as agreement is the auditor's to say."""
+    with pytest.raises(Rejected) as caught:
+        reproduce(
+            quick_package,
+            quick / "network.onnx",
+            spec=None,
+            on_progress=_quiet,
+            targets=Targets(error=1e-12),
+        )
+    assert caught.value.code == "not-reproduced"
