@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -36,25 +37,35 @@ OnProgress = Callable[[str, float], None]
 _LINES = {"loaded proving key": "loading", "proof started": "proving", "model layout": "proving"}
 
 
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """What a forward pass gave: the circuit's outputs, and a private file in the workplace that a proof of them starts from."""
+
+    outputs: Mapping[str, tuple[int, ...]]
+    path: Path
+
+
 class Prover(Protocol):
     """Makes evidence of one kind for circuits of one proof system."""
 
     kind: str
 
-    def forward(self, package: Package, inputs: Tensors, place: Workplace) -> dict[str, tuple[int, ...]]:
-        """The circuit's outputs for `inputs`; raises `UsageError` (``value-out-of-range``) or `ChildFailed`."""
+    def forward(self, package: Package, inputs: Tensors, place: Workplace) -> Witness:
+        """The forward pass of `inputs`; raises `UsageError` (``value-out-of-range``) or `ChildFailed`."""
         ...
 
     def prove(
         self,
         package: Package,
-        inputs: Tensors,
-        outputs: Tensors,
+        witness: Witness,
         challenge: Sequence[int],
         place: Workplace,
         on_progress: OnProgress,
     ) -> Evidence:
-        """Evidence for exactly these inputs, outputs and challenge; raises `CouldNotCheck` or `ChildFailed`."""
+        """Evidence for the witness's inputs and outputs and this challenge; the witness is used up.
+
+        Raises `CouldNotCheck` or `ChildFailed`.
+        """
         ...
 
 
@@ -63,64 +74,12 @@ class EzklProver:
 
     kind = EZKL_KIND
 
-    def forward(self, package: Package, inputs: Tensors, place: Workplace) -> dict[str, tuple[int, ...]]:
-        """The circuit's outputs, by a forward pass with a zero challenge."""
-        try:
-            outputs, witness = self._witness(package, inputs, [0] * CHALLENGE_LIMBS, place)
-        except ChildFailed as failure:
-            if failure.code != "value-out-of-range":
-                raise
-            layer = ranges.widest_layer(package, inputs, place)
-            raise UsageError(
-                "value-out-of-range",
-                f"At the layer {layer} a value leaves the circuit's range: the input is too unusual.",
-            ) from failure
-        witness.unlink()
-        return outputs
-
-    def prove(
-        self,
-        package: Package,
-        inputs: Tensors,
-        outputs: Tensors,
-        challenge: Sequence[int],
-        place: Workplace,
-        on_progress: OnProgress,
-    ) -> Evidence:
-        """A witness with the real challenge, outputs required equal, and its proof."""
-        on_progress("witness", 0.0)
-        again, witness = self._witness(package, inputs, challenge, place)
-        if {name: tuple(values) for name, values in outputs.items()} != again:
-            raise CouldNotCheck(
-                "circuit-inconsistent", "Two forward passes of one input gave different outputs."
-            )
-        path = place.directory / "proof.json"
-        try:
-            with _estimate(package.measured.prove_ms / 1000, on_progress) as on_line:
-                place.ezkl(
-                    "prove",
-                    on_line=on_line,
-                    witness=witness,
-                    compiled=package.path("model.compiled"),
-                    pk=package.path("pk.key"),
-                    proof=path,
-                    srs=package.path("kzg.srs"),
-                )
-        finally:
-            witness.unlink(missing_ok=True)
-        proof = read_proof(path)
-        if len(proof) != package.manifest.proof_system.proof_bytes:
-            raise CouldNotCheck("artifact-torn", "EZKL wrote a proof of another length than this circuit's.")
-        return EzklProof.of(proof)
-
-    def _witness(
-        self, package: Package, inputs: Tensors, challenge: Sequence[int], place: Workplace
-    ) -> tuple[dict[str, tuple[int, ...]], Path]:
+    def forward(self, package: Package, inputs: Tensors, place: Workplace) -> Witness:
+        """A forward pass with a zero challenge; `prove` puts the real one into its place."""
         data, witness = place.directory / "input.json", place.directory / "witness.json"
-        names = [tensor.name for tensor in package.manifest.tensors("input")]
-        tensors = [[to_field_hex(value) for value in inputs[name]] for name in names]
-        tensors.append([to_field_hex(limb) for limb in challenge])
-        files.write_atomically(data, json.dumps({"input_data": tensors}).encode(), mode=files.PRIVATE)
+        values = [_to_hex(inputs[tensor.name]) for tensor in package.manifest.tensors("input")]
+        values.append(_to_hex([0] * CHALLENGE_LIMBS))
+        files.write_scratch(data, json.dumps({"input_data": values}).encode())
         try:
             outputs = place.ezkl(
                 "gen_witness",
@@ -129,15 +88,51 @@ class EzklProver:
                 witness=witness,
                 tables=package.manifest.proof_system.run_args.lookup_range,
             )
-        except BaseException:
+        except BaseException as error:
             witness.unlink(missing_ok=True)
-            raise
+            if not isinstance(error, ChildFailed) or error.code != "value-out-of-range":
+                raise
+            layer = ranges.widest_layer(package, inputs, place)
+            raise UsageError(
+                "value-out-of-range",
+                f"At the layer {layer} a value leaves the circuit's range: the input is too unusual.",
+            ) from error
         finally:
             data.unlink()
-        return {
-            tensor.name: tuple(from_field_hex(text) for text in values)
-            for tensor, values in zip(package.manifest.tensors("output"), outputs, strict=True)
-        }, witness
+        found = {
+            tensor.name: tuple(from_field_hex(text) for text in texts)
+            for tensor, texts in zip(package.manifest.tensors("output"), outputs, strict=True)
+        }
+        return Witness(found, witness)
+
+    def prove(
+        self,
+        package: Package,
+        witness: Witness,
+        challenge: Sequence[int],
+        place: Workplace,
+        on_progress: OnProgress,
+    ) -> Evidence:
+        """A proof of the witness with `challenge` in the place of its zeros."""
+        path = place.directory / "proof.json"
+        try:
+            with _estimate(package.measured.prove_ms / 1000, on_progress) as on_line:
+                place.ezkl(
+                    "prove",
+                    on_line=on_line,
+                    witness=witness.path,
+                    compiled=package.path("model.compiled"),
+                    pk=package.path("pk.key"),
+                    proof=path,
+                    srs=package.path("kzg.srs"),
+                    challenge=_to_hex(challenge),
+                )
+        finally:
+            witness.path.unlink(missing_ok=True)
+        proof = read_proof(path)
+        if len(proof) != package.manifest.proof_system.proof_bytes:
+            raise CouldNotCheck("artifact-torn", "EZKL wrote a proof of another length than this circuit's.")
+        return EzklProof.of(proof)
 
 
 PROVERS: dict[str, Prover] = {"ezkl-halo2-kzg": EzklProver()}
@@ -157,6 +152,10 @@ def read_proof(path: Path) -> bytes:
         return b"".join(number.to_bytes() for number in numbers)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CouldNotCheck("artifact-torn", "EZKL did not write a whole proof; is the disk full?") from error
+
+
+def _to_hex(values: Sequence[int]) -> list[str]:
+    return [to_field_hex(value) for value in values]
 
 
 @contextmanager

@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
-from verinfer.circuits.prove import prover_for
+from verinfer.circuits.prove import Witness, prover_for
 from verinfer.verifier import dsse, keys, strict_json
 from verinfer.verifier.bundle import read_files
 from verinfer.verifier.digest import challenge
+from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.evidence import Evidence, parse_evidence
 from verinfer.verifier.policy import POLICY_TYPE, Policy, TrustedPolicy
 from verinfer.verifier.proof_systems import SYSTEMS, ProofSystem
@@ -75,19 +76,20 @@ def make_receipt(
 
     Raises `VerinferError`; its code is the job's.
     """
+    witness = None
     if statement is None:
         on_progress("computing", 0.0)
-        statement = record.statement(_state(order, package, key, place))
+        witness = prover_for(package.manifest).forward(package, order.inputs, place)
+        statement = record.statement(_state(order, package, key, witness))
     stated = parse_statement(statement)
-    evidence = _prove(order, stated, package, record, place, on_progress)
+    evidence = _prove(order, stated, package, witness, record, place, on_progress)
     on_progress("verifying", 0.95)
     receipt = encode_receipt(dsse.sign(statement, PAYLOAD_TYPE, key), evidence)
     _check(receipt, stated, package, key, checks)
     return Receipt(stated.digest, receipt)
 
 
-def _state(order: Order, package: Package, key: Ed25519PrivateKey, place: Workplace) -> bytes:
-    outputs = prover_for(package.manifest).forward(package, order.inputs, place)
+def _state(order: Order, package: Package, key: Ed25519PrivateKey, witness: Witness) -> bytes:
     answer = statements.Answer(
         issuer=keys.key_id(key.public_key()),
         nonce=order.nonce,
@@ -95,13 +97,14 @@ def _state(order: Order, package: Package, key: Ed25519PrivateKey, place: Workpl
         mode=order.mode,
         issued_at=datetime.now(UTC),
     )
-    return statements.of_circuit(answer, package.manifest, order.inputs, outputs)
+    return statements.of_circuit(answer, package.manifest, order.inputs, witness.outputs)
 
 
 def _prove(
     order: Order,
     stated: Statement,
     package: Package,
+    witness: Witness | None,
     record: Record,
     place: Workplace,
     on_progress: OnProgress,
@@ -110,11 +113,18 @@ def _prove(
     recorded = record.proof(prover.kind)
     if recorded is not None:
         return {prover.kind: parse_evidence(prover.kind, strict_json.parse(recorded, limit=STATEMENT_LIMIT))}
+    if witness is None:
+        on_progress("witness", 0.0)
+        witness = prover.forward(package, order.inputs, place)
     outputs = {
         tensor.name: tensor.value for tensor in stated.predicate.output if not isinstance(tensor.value, str)
     }
+    if outputs != witness.outputs:
+        raise CouldNotCheck(
+            "circuit-inconsistent", "A forward pass gave other outputs than the statement has."
+        )
     limbs = challenge(order.nonce, stated.digest)
-    evidence = prover.prove(package, order.inputs, outputs, limbs, place, on_progress)
+    evidence = prover.prove(package, witness, limbs, place, on_progress)
     record.record_proof(prover.kind, evidence.canonical())
     return {prover.kind: evidence}
 

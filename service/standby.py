@@ -1,7 +1,7 @@
 """Children that stand by: started between jobs, each with its native module imported, each for one call of the next proof.
 
 To start Python and to import EZKL takes longer than a small circuit's forward pass, and whoever waits for a proof would wait
-for it four times.
+for it three times.
 A child from here is confined, alone in its directory, and written down in `groups`, before it is asked anything; it answers
 once and ends.
 """
@@ -40,8 +40,8 @@ class Standby:
         # A child lives in its own directory, where a relative path means something else.
         self._folder = folder.absolute()
         self._groups = groups
-        # Two forward passes and a proof; then the proof is verified.
-        self._kinds = {EZKL: (3, limits), CHECK: (1, VERIFY_LIMITS)}
+        # A forward pass and a proof; then the proof is verified.
+        self._kinds = {EZKL: (2, limits), CHECK: (1, VERIFY_LIMITS)}
         self._waiting: dict[str, list[_Taken]] = {EZKL: [], CHECK: []}
         self._taken: list[_Taken] = []
 

@@ -103,7 +103,7 @@ class Server:
         return [int(path.name) for path in (self.data / "groups").iterdir()]
 
     def proving_child(self) -> int:
-        """Wait for the child that makes the proof, which is the third of a job, and give its process id."""
+        """Wait for the child that makes the proof, which is the second of a job, and give its process id."""
         found: list[int] = []
 
         def proves() -> bool:
@@ -111,7 +111,7 @@ class Server:
             found[:] = [pid for pid in children if b"circuits._ezkl" in arguments(pid)]
             ended = [pid for pid in children if not arguments(pid)]
             # One that still stands by has a single thread.
-            return len(ended) == 2 and len(found) == 1 and threads(found[0]) > 1
+            return len(ended) == 1 and len(found) == 1 and threads(found[0]) > 1
 
         self.until(proves, seconds=30)
         return found[0]

@@ -470,26 +470,24 @@ def steps_6_to_10(cases: Cases, world: World, prover: Prover, predicate: Json, h
 
     # The operator proves honestly, but something else than the statement says.
     statement = statement_bytes(predicate)
-    inputs, outputs = predicate["input"][0]["value"], predicate["output"][0]["value"]
+    inputs = predicate["input"][0]["value"]
     rescaled = quantised(world.rescaled, raw)
-    made = prover.evidence(world.rescaled, rescaled, prover.outputs(world.rescaled, rescaled), statement)
+    made = prover.evidence(world.rescaled, rescaled, statement)
     refuse("proven-by-other-scale", 8, "proof-invalid", cases.signed(statement, evidence={EZKL_KIND: made}))
     other_inputs = [inputs[0] + 5, *inputs[1:]]
     other_outputs = prover.outputs(bmi, other_inputs)
-    made = prover.evidence(bmi, other_inputs, other_outputs, statement)
+    made = prover.evidence(bmi, other_inputs, statement)
     refuse("proven-for-other-input", 8, "proof-invalid", cases.signed(statement, evidence={EZKL_KIND: made}))
     lie = copy.deepcopy(predicate)
     lie["output"][0]["value"] = other_outputs
     body = statement_bytes(lie)
-    made = prover.evidence(bmi, inputs, outputs, body)
+    made = prover.evidence(bmi, inputs, body)
     refuse("proven-for-other-output", 8, "proof-invalid", cases.signed(body, evidence={EZKL_KIND: made}))
     other_nonce = statement_bytes({**predicate, "nonce": replay})
-    made = prover.evidence(bmi, inputs, outputs, other_nonce)
+    made = prover.evidence(bmi, inputs, other_nonce)
     refuse("proven-for-other-nonce", 8, "proof-invalid", cases.signed(statement, evidence={EZKL_KIND: made}))
     cancer_inputs = quantised(world.cancer, raw_sample(world.cancer))
-    made = prover.evidence(
-        world.cancer, cancer_inputs, prover.outputs(world.cancer, cancer_inputs), statement
-    )
+    made = prover.evidence(world.cancer, cancer_inputs, statement)
     refuse("proven-by-other-model", 8, "proof-invalid", cases.signed(statement, evidence={EZKL_KIND: made}))
 
     proof = base64.b64decode(honest["evidence"][EZKL_KIND]["proof"])
@@ -557,7 +555,7 @@ def main() -> None:
             inputs = quantised(package, raw_sample(package))
             predicate = predicate_of(world, package, inputs, prover.outputs(package, inputs))
             statement = statement_bytes(predicate)
-            proof = prover.evidence(package, inputs, predicate["output"][0]["value"], statement)
+            proof = prover.evidence(package, inputs, statement)
             receipts.append(
                 (predicate, {"envelope": envelope(statement, world.key), "evidence": {EZKL_KIND: proof}})
             )

@@ -103,17 +103,16 @@ class Prover:
 
     def outputs(self, package: Package, inputs: list[int]) -> list[int]:
         name = package.manifest.tensors("input")[0].name
-        outputs = prover_for(package.manifest).forward(package, {name: inputs}, self._place)
-        return list(next(iter(outputs.values())))
+        witness = prover_for(package.manifest).forward(package, {name: inputs}, self._place)
+        return list(next(iter(witness.outputs.values())))
 
-    def evidence(self, package: Package, inputs: list[int], outputs: list[int], statement: bytes) -> Json:
-        into, out = package.manifest.tensors("input")[0].name, package.manifest.tensors("output")[0].name
+    def evidence(self, package: Package, inputs: list[int], statement: bytes) -> Json:
+        name = package.manifest.tensors("input")[0].name
         nonce = json.loads(statement)["predicate"]["nonce"]
         limbs = challenge(nonce, sha256(statement))
         prover = prover_for(package.manifest)
-        made = prover.prove(
-            package, {into: inputs}, {out: outputs}, limbs, self._place, lambda _phase, _share: None
-        )
+        witness = prover.forward(package, {name: inputs}, self._place)
+        made = prover.prove(package, witness, limbs, self._place, lambda _phase, _share: None)
         return made.to_json()
 
 

@@ -29,7 +29,7 @@ def test_the_circuit_computes_the_model(quick_package: Package, place: Workplace
     integers = [
         quantise(value, tensor.scale, bound=manifest.proof_system.bound, field="habits") for value in values
     ]
-    found = prover_for(manifest).forward(quick_package, {"habits": integers}, place)["body"]
+    found = prover_for(manifest).forward(quick_package, {"habits": integers}, place).outputs["body"]
     np.savez(
         place.directory / "one.npz", allow_pickle=False, habits=np.array([values], "<f4").reshape(1, 1, 3)
     )
@@ -44,9 +44,9 @@ def test_evidence_has_the_kind_and_length_of_the_circuit(quick_package: Package,
     prover, inputs = prover_for(quick_package.manifest), {"habits": [5, 6, 7]}
     assert prover.kind == EZKL_KIND
     seen: list[float] = []
-    outputs = prover.forward(quick_package, inputs, place)
+    witness = prover.forward(quick_package, inputs, place)
     evidence = prover.prove(
-        quick_package, inputs, outputs, list(range(16)), place, lambda _phase, share: seen.append(share)
+        quick_package, witness, list(range(16)), place, lambda _phase, share: seen.append(share)
     )
     assert isinstance(evidence, EzklProof)
     assert len(evidence.data) == quick_package.manifest.proof_system.proof_bytes
@@ -60,9 +60,9 @@ def test_a_cancelled_proof_stops(quick_package: Package, place: Workplace) -> No
     wanted.set()
     stopped = Workplace(directory=place.directory, limits=place.limits, cancelled=wanted)
     prover, inputs = prover_for(quick_package.manifest), {"habits": [5, 6, 7]}
-    outputs = prover.forward(quick_package, inputs, place)
+    witness = prover.forward(quick_package, inputs, place)
     with pytest.raises(ChildFailed) as caught:
-        prover.prove(quick_package, inputs, outputs, [0] * 16, stopped, lambda _phase, _share: None)
+        prover.prove(quick_package, witness, [0] * 16, stopped, lambda _phase, _share: None)
     assert caught.value.code == "child-cancelled"
     assert not (place.directory / "proof.json").exists()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
+from verinfer.service import statements
 from verinfer.service.jobs import Order
 from verinfer.service.pipeline import Receipt, make_receipt
-from verinfer.verifier.errors import Rejected, VerinferError
+from verinfer.verifier.errors import CouldNotCheck, Rejected, VerinferError
 from verinfer.verifier.evidence import EzklProof
+from verinfer.verifier.keys import key_id
 from verinfer.verifier.receipt import parse_receipt
 
 KEY = Ed25519PrivateKey.generate()
@@ -114,6 +117,24 @@ def test_an_earlier_statement_is_kept(job: Job) -> None:
     second = job.attempt()
     assert second.digest == first.digest
     assert second.body != first.body
+
+
+def test_an_earlier_statement_that_the_circuit_does_not_confirm_is_not_proven(job: Job) -> None:
+    """The outputs of a pass that is done anew are compared with what was stated, before anything is proven."""
+    answer = statements.Answer(
+        issuer=key_id(KEY.public_key()),
+        nonce=job.order.nonce,
+        audience=job.order.audience,
+        mode=job.order.mode,
+        issued_at=datetime.now(UTC),
+    )
+    job.notebook.stated = statements.of_circuit(
+        answer, job.package.manifest, job.order.inputs, {"body": (1, 2)}
+    )
+    with pytest.raises(CouldNotCheck) as caught:
+        job.attempt()
+    assert caught.value.code == "circuit-inconsistent"
+    assert job.notebook.proofs == {}
 
 
 def test_a_bad_proof_is_never_released(job: Job) -> None:

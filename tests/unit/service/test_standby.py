@@ -59,10 +59,10 @@ def imports(pid: int) -> str:
 
 
 def test_all_children_of_one_proof_stand_by(post: Post) -> None:
-    """Two forward passes, a proof and its verification: each in a process and a folder of its own, and written down."""
+    """A forward pass, a proof and its verification: each in a process and a folder of its own, and written down."""
     modules = [imports(pid) for pid in post.recorded()]
-    assert sorted(modules) == sorted([EZKL, EZKL, EZKL, CHECK])
-    assert len(list(post.folder.iterdir())) == 4
+    assert sorted(modules) == sorted([EZKL, EZKL, CHECK])
+    assert len(list(post.folder.iterdir())) == 3
     taken = [post.standby.take(module)[0].pid for module in modules]
     assert set(taken) == post.recorded()
 
@@ -86,9 +86,9 @@ def test_a_job_leaves_nothing_but_what_stands_by(post: Post) -> None:
     post.standby.clear()
     assert ended(taken)
     assert post.recorded() == before - {taken}
-    assert len(list(post.folder.iterdir())) == 3
+    assert len(list(post.folder.iterdir())) == 2
     post.standby.refill()
-    assert len(post.recorded()) == 4
+    assert len(post.recorded()) == 3
 
 
 def test_the_data_folder_may_be_given_relatively(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_child_that_died_in_waiting_is_not_taken(post: Post) -> None:
 
 def test_without_room_a_child_is_refused_when_it_is_taken(post: Post) -> None:
     """Between jobs that is nobody's failure; the job that needs the child is told."""
-    for _ in range(3):
+    for _ in range(2):
         post.standby.take(EZKL)
     post.standby.clear()
     post.folder.rename(post.folder.with_name("elsewhere"))
