@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -48,8 +47,8 @@ def make_folder(given: Given, out: Path, place: Workplace) -> ModelSpec:
     """
     if out.exists():
         raise UsageError("exists", f"{out} exists; remove it, or choose another place.")
-    with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=f".{out.name}.") as aside:
-        home = Path(aside) / "model"
+    with files.folder_aside(out.absolute()) as aside:
+        home = aside / "model"
         home.mkdir()
         network = home / "network.onnx"
         found = place.onnx("adopt", model=given.onnx, output=network)

@@ -97,12 +97,8 @@ def compile_model(
         raise UsageError("exists", f"{out} exists; remove it, or choose another --out.")
     # Children have directories of their own, where a relative path means something else.
     folder, out = folder.absolute(), out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside,
-        naming_full_disk(out.parent),
-    ):
-        scratch, home = Path(aside) / "scratch", Path(aside) / "package"
+    with files.folder_aside(out) as aside, naming_full_disk(out.parent):
+        scratch, home = aside / "scratch", aside / "package"
         (home / "verify").mkdir(parents=True)
         scratch.mkdir()
         light = Workplace(directory=scratch, limits=PARSE_LIMITS)
@@ -209,7 +205,8 @@ def _self_test(
         ]
         for item, scale in zip(model.spec.inputs, scales, strict=False)
     ]
-    tensors.append([to_field_hex(secrets.randbelow(1 << 16)) for _ in range(CHALLENGE_LIMBS)])
+    tensors.append([to_field_hex(0)] * CHALLENGE_LIMBS)
+    challenge = [to_field_hex(secrets.randbelow(1 << 16)) for _ in range(CHALLENGE_LIMBS)]
     data.write_text(json.dumps({"input_data": tensors}))
     cut.write_bytes(srs.cut)
     started = time.perf_counter()
@@ -221,7 +218,15 @@ def _self_test(
         tables=circuit.description["run_args"]["lookup_range"],
     )
     witness_ms, started = _since(started), time.perf_counter()
-    cost = place.ezkl("prove", witness=witness, compiled=circuit.compiled, pk=pk, proof=proof, srs=srs.path)
+    cost = place.ezkl(
+        "prove",
+        witness=witness,
+        compiled=circuit.compiled,
+        pk=pk,
+        proof=proof,
+        srs=srs.path,
+        challenge=challenge,
+    )
     prove_ms, started = _since(started), time.perf_counter()
     if place.ezkl("verify", proof=proof, settings=circuit.settings, vk=vk, srs=cut) is not True:
         raise CouldNotCheck("no-circuit", "The circuit's own proof does not verify.")

@@ -171,7 +171,7 @@ def _processor() -> str:
 
 def _read(path: Path) -> Coefficients:
     """Raises `VerinferError` or `OSError` if this is no file of coefficients of this version."""
-    value = strict_json.parse(files.read(path, limit=_LIMIT), limit=_LIMIT, floats=True)
+    value = strict_json.parse(files.read(path, limit=_LIMIT), limit=_LIMIT, what="cost model", floats=True)
     try:
         if value["version"] != _VERSION:
             raise OSError(f"{path} is of another version")

@@ -99,7 +99,11 @@ def write_index(folder: Path, measured: Measured, logrows: int) -> None:
 def open_package(folder: Path) -> Package:
     """Open and check a package; raises `CouldNotCheck` (``file-missing``, ``artifact-torn``) or `Malformed`."""
     data = files.read(folder / "package.json", limit=PACKAGE_LIMIT)
-    index = validate(PackageIndex, strict_json.parse(data, limit=PACKAGE_LIMIT), code="package-malformed")
+    index = validate(
+        PackageIndex,
+        strict_json.parse(data, limit=PACKAGE_LIMIT, what="package.json"),
+        code="package-malformed",
+    )
     if set(index.files) != {*PARTS, *BUNDLE_PARTS}:
         raise Malformed("package-malformed", f"{folder} does not list the files of a package.")
     for part, digest in index.files.items():

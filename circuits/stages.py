@@ -13,7 +13,7 @@ from typing import Any
 
 from verinfer.verifier import files, preprocess
 from verinfer.verifier.digest import CHALLENGE_LIMBS, sha256
-from verinfer.verifier.errors import UsageError
+from verinfer.verifier.errors import CouldNotCheck, UsageError
 from verinfer.verifier.manifest import CHALLENGE_NAME
 from verinfer.verifier.model_spec import InputSpec, OutputSpec
 from verinfer.verifier.settings import SETTINGS_LIMIT, canonical_settings
@@ -58,7 +58,12 @@ def inspect(model: Path, spec: Described, place: Workplace) -> None:
 
 
 def read_samples(path: Path, spec: Described, place: Workplace) -> Samples:
-    """The samples of an NPZ file, preprocessed by the function that clients use."""
+    """The samples of an NPZ file, preprocessed by the function that clients use.
+
+    Raises `CouldNotCheck` (``file-missing``) or `Malformed` (``sample-malformed``).
+    """
+    if not path.is_file():
+        raise CouldNotCheck("file-missing", f"{path} is missing: real samples say how well a circuit does.")
     names = [tensor.name for tensor in spec.inputs]
     raw = place.onnx("read_samples", path=path, names=names, most=MOST_SAMPLES)
     return {

@@ -56,6 +56,8 @@ def run(model: Path, out: Path, *, data: Path) -> None:
     _verinfer("reproduce", package, out / "network.onnx")
 
     _say(3, "Start the service, and pin its key and the circuit in a signed policy")
+    # An earlier demo's.
+    (out / "policy.json").unlink(missing_ok=True)
     with serving(package, data) as url:
         _verinfer(
             "policy", "init", package, "--issuer", data / "service.pub.pem", "--out", out / "policy.json",

@@ -173,7 +173,7 @@ def _problem(status: int, data: bytes) -> ServiceError:
 
 
 def _json(data: bytes) -> dict[str, Any]:
-    value = strict_json.parse(data, limit=ANSWER_LIMIT, floats=True)
+    value = strict_json.parse(data, limit=ANSWER_LIMIT, what="service's answer", floats=True)
     if not isinstance(value, dict):
         raise Malformed("answer-malformed")
     return value

@@ -90,6 +90,7 @@ CODES: dict[str, str] = {
     "model-too-large": "No circuit of the model fits the memory or the largest public SRS.",
     "demo-failed": "A step of the demo did not do what it must.",
     "disk-full": "The disk is full.",
+    "not-writable": "A file or folder that was named cannot be written.",
     "artifact-torn": "A file does not have the digest that was recorded for it.",
     "service-unreachable": "The service cannot be reached.",
     "service-refused": "The service refused the request or failed.",

@@ -137,5 +137,5 @@ def _proof_file(proof: bytes, instances: list[str]) -> bytes:
 def _write_files(directory: Path, proof: bytes, bundle: Bundle) -> dict[str, str]:
     content = {"proof": proof, "settings": bundle.settings, "vk": bundle.vk, "srs": bundle.srs}
     for name, data in content.items():
-        files.write_atomically(directory / name, data, mode=files.PRIVATE)
+        files.write_scratch(directory / name, data)
     return {name: str(directory / name) for name in content}

@@ -1,6 +1,7 @@
 """Files that are never half-written, and reads with a limit.
 
 A file is written aside, read back, compared, fsynced and renamed, since a full disk is not always reported where it happens.
+What only lives as long as a job or a verification (`write_scratch`) need not outlive a power cut, so nobody waits for the disk.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import errno
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import CouldNotCheck, Malformed
@@ -30,24 +33,40 @@ def read(path: Path, *, limit: int) -> bytes:
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = PUBLIC) -> None:
-    """Make `path` hold exactly `data`, or leave it as it was; raises `CouldNotCheck` (``disk-full``, ``artifact-torn``)."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    aside = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    """Make `path` hold exactly `data`, or leave it as it was.
+
+    Raises `CouldNotCheck` (``disk-full``, ``not-writable``, ``artifact-torn``).
+    """
+    with _told(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        aside = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.chmod(mode)
+            publish(aside, path, hashlib.sha256(data).hexdigest())
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def write_scratch(path: Path, data: bytes) -> None:
+    """Write a file for this process's own children: private, read back, not kept through a power cut.
+
+    Raises `CouldNotCheck` (``disk-full``, ``not-writable``, ``artifact-torn``).
+    """
+    with _told(path):
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.chmod(mode)
-        publish(aside, path, hashlib.sha256(data).hexdigest())
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CouldNotCheck(
-                "disk-full", f"No space left to write {path}; free some and try again."
-            ) from error
-        raise
-    finally:
-        aside.unlink(missing_ok=True)
+        if path.read_bytes() != data:
+            raise CouldNotCheck("artifact-torn", f"{path} was not written whole; is the disk full?")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those it lies in, where they are missing; raises `CouldNotCheck` like `write_atomically`."""
+    with _told(path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -79,6 +98,32 @@ def digest_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CouldNotCheck("file-missing", f"{path}: {error.strerror or error}.") from error
+
+
+@contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, for what is moved there when it is whole; gone at the end.
+
+    Raises `CouldNotCheck` (``disk-full``, ``not-writable``) where there is no room beside `path`.
+    """
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+    with aside as name:
+        yield Path(name)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Give what the system says against writing `path` a code."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CouldNotCheck(
+                "disk-full", f"No space left to write {path}; free some and try again."
+            ) from error
+        raise CouldNotCheck("not-writable", f"{path}: {error.strerror or error}.") from error
 
 
 def _sync_folder(folder: Path) -> None:

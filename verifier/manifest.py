@@ -175,7 +175,7 @@ def parse_manifest(data: bytes) -> Manifest:
 
     Raises `Malformed` (``manifest-malformed``, ``json-invalid``, ``too-large``).
     """
-    value = strict_json.parse(data, limit=MANIFEST_LIMIT)
+    value = strict_json.parse(data, limit=MANIFEST_LIMIT, what="manifest")
     if strict_json.canonical(value) != data:
         raise Malformed("manifest-malformed", "The manifest is not in RFC 8785 form.")
     return validate(Manifest, value, code="manifest-malformed")

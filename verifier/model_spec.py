@@ -136,7 +136,7 @@ class ModelSpec(Wire):
 
 def parse_spec(data: bytes) -> ModelSpec:
     """Read ``spec.json``; raises `Malformed` (``spec-malformed``, ``json-invalid``, ``too-large``)."""
-    return validate(ModelSpec, strict_json.parse(data, limit=SPEC_LIMIT), code="spec-malformed")
+    return validate(ModelSpec, strict_json.parse(data, limit=SPEC_LIMIT, what="spec"), code="spec-malformed")
 
 
 def _check_lengths(count: int, *lists: tuple[str, ...]) -> None:

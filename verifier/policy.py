@@ -166,7 +166,7 @@ def parse_policy(data: bytes, *, owner: Ed25519PublicKey | None = None) -> Trust
     The mark of first use ends with the owner's signature, and with nothing else.
     Raises `Malformed` (``policy-malformed``, ``envelope-malformed``, …) or `Rejected` (``policy-signature-invalid``).
     """
-    value = strict_json.parse(data, limit=POLICY_LIMIT)
+    value = strict_json.parse(data, limit=POLICY_LIMIT, what="policy")
     if isinstance(value, dict) and value.get("type") == FIRST_USE_TYPE:
         kept = _read(validate(FirstUse, value, code="policy-malformed").policy, owner)
         return kept if kept.origin == "owner" else TrustedPolicy(kept.policy, "operator")
@@ -183,7 +183,9 @@ def _read(value: Any, owner: Ed25519PublicKey | None) -> TrustedPolicy:
         raise Malformed("envelope-malformed", f"The payload's type is not {POLICY_PAYLOAD_TYPE}.")
     if owner is not None and not dsse.verifies(envelope, owner):
         raise Rejected("policy-signature-invalid")
-    policy = validate(Policy, strict_json.parse(envelope.body, limit=POLICY_LIMIT), code="policy-malformed")
+    policy = validate(
+        Policy, strict_json.parse(envelope.body, limit=POLICY_LIMIT, what="policy"), code="policy-malformed"
+    )
     return TrustedPolicy(policy, "owner-not-pinned" if owner is None else "owner")
 
 
@@ -192,7 +194,7 @@ def mark_first_use(data: bytes, *, at: datetime) -> bytes:
 
     Raises what `parse_policy` raises, and `Malformed` for one that is marked already.
     """
-    value = strict_json.parse(data, limit=POLICY_LIMIT)
+    value = strict_json.parse(data, limit=POLICY_LIMIT, what="policy")
     _read(value, None)
     return strict_json.canonical({"type": FIRST_USE_TYPE, "taken_at": format_time(at), "policy": value})
 

@@ -53,7 +53,9 @@ class Receipt:
 
 def parse_receipt(data: bytes) -> Receipt:
     """Read a receipt; raises `Malformed` with the code of the part that is wrong."""
-    wire = validate(_Receipt, strict_json.parse(data, limit=RECEIPT_LIMIT), code="receipt-malformed")
+    wire = validate(
+        _Receipt, strict_json.parse(data, limit=RECEIPT_LIMIT, what="receipt"), code="receipt-malformed"
+    )
     envelope = validate(Envelope, wire.envelope, code="envelope-malformed")
     if envelope.payload_type != PAYLOAD_TYPE:
         raise Malformed("envelope-malformed", f"The payload's type is not {PAYLOAD_TYPE}.")

@@ -32,7 +32,7 @@ def read_sample(path: Path, inputs: Sequence[InputSpec]) -> Sample:
 
 
 def _read_json(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
-    value = strict_json.parse(data, limit=SAMPLE_LIMIT, floats=True)
+    value = strict_json.parse(data, limit=SAMPLE_LIMIT, what="sample", floats=True)
     if not isinstance(value, dict):
         value = {_only(inputs).name: value}
     return {name: _flatten(item, name) for name, item in value.items()}

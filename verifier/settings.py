@@ -138,7 +138,7 @@ def _expected_run_args(system: EzklSystem) -> dict[str, Any]:
 
 
 def _parse(data: bytes) -> dict[str, Any]:
-    value = strict_json.parse(data, limit=SETTINGS_LIMIT, floats=True)
+    value = strict_json.parse(data, limit=SETTINGS_LIMIT, what="settings", floats=True)
     if not isinstance(value, dict) or not all(isinstance(value.get(name), list) for name in _UNORDERED):
         raise Malformed("settings-malformed", "These are not EZKL settings.")
     if not all(isinstance(value.get(name), int) and not isinstance(value[name], bool) for name in _SIZES):

@@ -118,7 +118,7 @@ class Statement:
 
 def parse_statement(data: bytes) -> Statement:
     """Read a statement; raises `Malformed` (``statement-malformed``, ``statement-subject-mismatch``, …)."""
-    value = strict_json.parse(data, limit=STATEMENT_LIMIT)
+    value = strict_json.parse(data, limit=STATEMENT_LIMIT, what="statement")
     parsed = validate(_InTotoStatement, value, code="statement-malformed")
     if parsed.subject[0].digest.sha256 != sha256(strict_json.canonical(value["predicate"]["output"])):
         raise Malformed("statement-subject-mismatch")

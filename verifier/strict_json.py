@@ -27,15 +27,22 @@ MAX_PARTS = 1 << 21
 """Brackets, braces, colons and quotes: what makes lists, objects and texts, which take up to 100 bytes for each."""
 
 
-def parse(data: bytes, *, limit: int, floats: bool = False) -> Any:
+def parse(data: bytes, *, limit: int, what: str = "document", floats: bool = False) -> Any:
     """Parse `data` strictly.
 
-    `limit` is the largest accepted size in bytes.
-    `floats` admits finite floats, which only EZKL's own settings need.
+    `limit` is the largest accepted size in bytes; `what` names the document in an error.
+    `floats` admits finite floats, which only EZKL's own settings and samples need.
     Raises `Malformed` with ``too-large`` or ``json-invalid``.
     """
+    try:
+        return _parse(data, limit=limit, floats=floats)
+    except Malformed as error:
+        raise Malformed(error.code, f"The {what}: {error.message}") from error
+
+
+def _parse(data: bytes, *, limit: int, floats: bool) -> Any:
     if len(data) > limit:
-        raise Malformed("too-large", f"The document has {len(data)} bytes; the limit is {limit}.")
+        raise Malformed("too-large", f"It has {len(data)} bytes; the limit is {limit}.")
     check_size(data)
     try:
         text = data.decode("utf-8")
@@ -59,7 +66,7 @@ def check_size(data: bytes) -> None:
     """Raise `Malformed` (``too-large``) for JSON that a parser would turn into many times its size in memory."""
     items, parts = data.count(b","), sum(map(data.count, (b"[", b"{", b":", b'"')))
     if items > MAX_ITEMS or parts > MAX_PARTS:
-        raise Malformed("too-large", "The document has more values than anything that verinfer reads.")
+        raise Malformed("too-large", "It has more values than anything that verinfer reads.")
 
 
 def canonical(value: Any) -> bytes:

@@ -90,6 +90,30 @@ def test_infer_accepts_no_older_policy(home: Path) -> None:
         home, "infer", SAMPLE, *pins, *_url(home), "--out", home / "old.json", "--json", expect=1
     )
     assert verdict["code"] == "policy-rollback"
+    assert not (home / "old.json").exists()
+    assert (home / "old.unverified.json").exists()
+
+
+def test_a_policy_is_not_replaced(home: Path) -> None:
+    """Another `policy init` would lose the serial and the owner's signature."""
+    before = (home / "policy.json").read_bytes()
+    again = ("policy", "init", home / "package", "--issuer", home / "data" / "service.pub.pem")
+    refused = _verinfer(home, *again, "--out", home / "policy.json", "--allow-insecure-srs", expect=2)
+    assert "exists" in refused["said"]
+    assert (home / "policy.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["file", "missing"])
+def test_a_place_that_cannot_be_written_is_said(home: Path, tmp_path: Path, what: str) -> None:
+    """A file where a folder should be, or no folder at all: a code and the place, and nothing is written elsewhere."""
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / what / "deep" / "policy.json"
+    if what == "missing":
+        out = Path("/proc/nowhere/policy.json")
+    make = ("policy", "init", home / "package", "--issuer", home / "data" / "service.pub.pem")
+    said = _verinfer(home, *make, "--out", out, "--allow-insecure-srs", expect=4)["said"]
+    assert "not-writable" in said
+    assert str(out.parent) in said
 
 
 def test_first_use_is_marked_and_happens_once(home: Path, tmp_path: Path) -> None:

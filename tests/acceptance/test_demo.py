@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,11 @@ def test_the_demo_leaves_what_it_says(tmp_path: Path) -> None:
         "--model",
         str(ROOT / "models/zoo/bmi"),
     ]
-    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=170)
+    # As where verinfer is on no PATH, so that its last words say where it is.
+    bare = {**os.environ, "PATH": os.defpath}
+    done = subprocess.run(
+        command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=170, env=bare
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     path, *checks = (line for line in done.stdout.splitlines() if line.startswith(("  export", "  verinfer")))

@@ -16,7 +16,7 @@ from .. import client as service
 from .. import files, keys, report
 from ..bundle import FILE_LIMITS, BundleFolder, open_bundle
 from ..digest import is_hex32, sha256
-from ..errors import CouldNotCheck, Rejected, UsageError
+from ..errors import CouldNotCheck, Rejected, UsageError, VerinferError
 from ..policy import POLICY_LIMIT, TrustedPolicy, mark_first_use, parse_policy
 from ..samples import read_sample
 from ..statement import Mode
@@ -74,7 +74,7 @@ def command(
 ) -> None:
     """Send SAMPLE (.json, .npy, .csv, .png), verify the answer, print it, and save the receipt.
 
-    Nothing is printed as an answer before it is verified.
+    Nothing is printed as an answer, or saved as --out, before it is verified.
     """
     if nonce is not None and not is_hex32(nonce):
         raise UsageError("usage", "--nonce takes 64 lower-case hex digits.")
@@ -106,11 +106,20 @@ def command(
                 seconds=timeout,
                 on_progress=on_progress,
             )
-    files.write_atomically(out, answer.receipt)
     expect = Expect(
         model=pin.onnx, nonce=answer.nonce, audience=audience, mode=mode, sample=raw, min_serial=min_serial
     )
-    verified = verify(answer.receipt, policy=trusted, now=datetime.now(UTC), expect=expect, bundles=folder)
+    try:
+        verified = verify(
+            answer.receipt, policy=trusted, now=datetime.now(UTC), expect=expect, bundles=folder
+        )
+    except VerinferError:
+        # It was paid for, and may be evidence; but it must not take the place of one that was verified.
+        kept = out.with_name(f"{out.stem}.unverified{out.suffix}")
+        files.write_atomically(kept, answer.receipt)
+        say(f"the receipt is kept as {kept}", err=True)
+        raise
+    files.write_atomically(out, answer.receipt)
     if as_json:
         click.echo(json.dumps({**report.as_json(verified), "receipt": str(out)}))
     else:
@@ -142,7 +151,7 @@ def _first_use(http: httpx.Client, model: str | None, home: Path) -> tuple[Trust
     if pins.circuit(circuit) is None:
         raise Rejected("circuit-not-pinned", "The service's bundle is not of a circuit in its own policy.")
     folder = home / BUNDLES / circuit
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     for name, file in content.items():
         files.write_atomically(folder / name, file)
     try:

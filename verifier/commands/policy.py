@@ -81,6 +81,9 @@ def init(
     allow_insecure_srs: bool,
 ) -> None:
     """Pin the circuits of PACKAGES and the services' keys in a policy, with the verify bundles beside it."""
+    if out.exists():
+        # Its serial and its owner's signature would be gone.
+        raise UsageError("exists", f"{out} exists; choose another --out, or remove it.")
     bundles = [_read_bundle(package) for package in packages]
     insecure = [bundle for bundle in bundles if bundle.provenance != "ceremony"]
     if insecure and not allow_insecure_srs:
@@ -113,7 +116,7 @@ def init(
     )
     for package, bundle in zip(packages, bundles, strict=True):
         home = out.parent / BUNDLES / bundle.circuit
-        home.mkdir(parents=True, exist_ok=True)
+        files.make_folder(home)
         for name, data in read_files(package / "verify").items():
             files.write_atomically(home / name, data)
     files.write_atomically(out, policy.canonical() + b"\n")

@@ -152,6 +152,16 @@ MANIFEST_RULES: dict[str, Change] = {
     "parameters private": lambda manifest: manifest["proof_system"]["run_args"].update(
         param_visibility="private"
     ),
+    "a rewrite with numbers that is no lowering": lambda manifest: manifest["rewrites"].append(
+        {"name": "fold", "weights": [1], "fractions": [1], "paired": [0]}
+    ),
+    "a lowering without numbers": lambda manifest: manifest["rewrites"].append({"name": "fixed-point"}),
+    "a lowering with some numbers": lambda manifest: manifest["rewrites"].append(
+        {"name": "fixed-point", "weights": [1], "fractions": [1]}
+    ),
+    "a product neither paired nor not": lambda manifest: manifest["rewrites"].append(
+        {"name": "fixed-point", "weights": [1], "fractions": [1], "paired": [2]}
+    ),
     "another proof system": lambda manifest: manifest["proof_system"].update(name="trust-me"),
     "another quantisation": lambda manifest: manifest.update(quantisation="bankers"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,34 @@ def _compile(model: Path, out: Path, **options: Any) -> Package:
     return compile_model(model, out, srs=None, insecure_srs=True, on_progress=_quiet, **options)
 
 
+@dataclass(frozen=True)
+class Lowered:
+    """The smallest model as a lowered package, which tests must not write into, and what the search chose for it."""
+
+    package: Package
+    choice: tune.Choice
+
+
 @pytest.fixture(scope="module")
-def lowered(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """The smallest model as a lowered package; tests must not write into it."""
+def made(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Lowered:
+    """Made once, since the search takes half a minute."""
+    choose, choices = tune.choose, list[tune.Choice]()
+
+    def kept(*arguments: Any, **named: Any) -> tune.Choice:
+        choices.append(choose(*arguments, **named))
+        return choices[-1]
+
     with pytest.MonkeyPatch.context() as patch:
         _only_lowerings(patch)
-        return _compile(quick, tmp_path_factory.mktemp("packages") / "lowered")
+        patch.setattr(tune, "choose", kept)
+        package = _compile(quick, tmp_path_factory.mktemp("packages") / "lowered")
+    return Lowered(package, choices[-1])
+
+
+@pytest.fixture
+def lowered(made: Lowered) -> Package:
+    """The lowered package."""
+    return made.package
 
 
 def test_a_rebuild_gives_the_packages_identity(lowered: Package, quick: Path) -> None:
@@ -62,23 +84,15 @@ def test_an_input_beyond_the_tables_is_told_with_its_layer(lowered: Package, pla
 
 
 def test_useless_numbers_are_not_reproduced(
-    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    made: Lowered, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dishonest owner's circuit with weights of no bits has the recorded rewrites, keys and all; the samples show it."""
-
-    def coarse(*arguments: Any, **named: Any) -> tune.Choice:
-        choice = choose(*arguments, **named)
-        plan = choice.offer.rewrites.plan
-        assert plan is not None
-        useless = replace(plan, weights=tuple(1 for _ in plan.weights))
-        return replace(
-            choice, offer=replace(choice.offer, rewrites=tune.Rewrites(choice.offer.rewrites.rules, useless))
-        )
-
-    choose = tune.choose
+    rewrites = made.choice.offer.rewrites
+    assert rewrites.plan is not None
+    useless = replace(rewrites.plan, weights=tuple(1 for _ in rewrites.plan.weights))
+    offer = replace(made.choice.offer, rewrites=replace(rewrites, plan=useless))
     with monkeypatch.context() as owner:
-        _only_lowerings(owner)
-        owner.setattr(tune, "choose", coarse)
+        owner.setattr(tune, "choose", lambda *_arguments, **_named: replace(made.choice, offer=offer))
         owner.setattr(stages, "same_function", lambda *_arguments: True)
         package = _compile(quick, tmp_path / "bad")
     with pytest.raises(Rejected) as caught:
