@@ -80,20 +80,23 @@ def gen_witness(*, data: str, compiled: str, witness: str, tables: Sequence[int]
 def forward_many(
     *, model: str, run_args: dict[str, Any], inputs: str, directory: str
 ) -> list[list[list[str]]] | None:
-    """Forward passes of many inputs (a JSON file with a list of EZKL inputs); None as soon as one is out of range."""
+    """Forward passes of many inputs (a JSON file with a list of EZKL inputs); None as soon as one is out of range.
+
+    Raises RuntimeError where the circuit cannot be made.
+    """
     home = Path(directory)
     settings, compiled, data, witness = (
         str(home / f"trial.{name}") for name in ("settings", "compiled", "data", "witness")
     )
     results: list[list[list[str]]] = []
     tables = run_args["lookup_range"]
+    ezkl.gen_settings(model=model, output=settings, py_run_args=_run_args(run_args))
+    ezkl.compile_circuit(model=model, compiled_circuit=compiled, settings_path=settings)
     try:
-        ezkl.gen_settings(model=model, output=settings, py_run_args=_run_args(run_args))
-        ezkl.compile_circuit(model=model, compiled_circuit=compiled, settings_path=settings)
         for item in json.loads(Path(inputs).read_text()):
             Path(data).write_text(json.dumps({"input_data": item}))
             results.append(gen_witness(data=data, compiled=compiled, witness=witness, tables=tables))
-    except (RuntimeError, UsageError):
+    except UsageError:
         return None
     return results
 

@@ -1,6 +1,7 @@
-"""The circuits' only importer of onnx and onnxruntime; every function runs inside a limited child.
+"""Reads ONNX files from outside, each of which is a hostile program: only here, and only after its own refusals.
 
-An ONNX file from outside is a hostile program: it is read only here, and only after its own refusals.
+Every function runs inside a limited child. `_simulate`, `_meter` and `rewrite` import onnx too, for such children and for files
+that were made here.
 Sources: ONNX IR specification (graphs, opsets, external data), ONNX operator names of the domain ``ai.onnx``.
 """
 
@@ -138,15 +139,20 @@ def rewrite(*, model: str, output: str, rules: list[str]) -> dict[str, Any]:
 
 
 def compare(*, first: str, second: str, inputs: str) -> float:
-    """The largest difference of two models' fp32 outputs over the samples of an NPZ file, over the first's largest output.
+    """The largest relative difference of two models' fp32 outputs over the samples of an NPZ file; infinite if one is not finite.
 
+    Each sample's difference is relative to its largest output, or the median sample's if that is larger: one sample with huge
+    outputs must not hide what the others show.
     Both take the same inputs and give outputs of the same sizes in the same order.
     """
     answers = (run_many(model=model, inputs=inputs) for model in (first, second))
-    ours, theirs = ([np.concatenate(one) for one in many] for many in answers)
-    largest = max(float(np.abs(one).max()) for one in ours)
-    difference = max(float(np.abs(one - two).max()) for one, two in zip(ours, theirs, strict=True))
-    return difference / largest if largest else difference
+    ours, theirs = (np.asarray([np.concatenate(one) for one in many], np.float64) for many in answers)
+    if ours.shape != theirs.shape or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        return float("inf")
+    largest = np.abs(ours).max(axis=1)
+    scale = np.maximum(largest, np.median(largest))
+    difference = np.abs(ours - theirs).max(axis=1)
+    return float(np.where(scale > 0, difference / np.where(scale > 0, scale, 1.0), difference).max())
 
 
 def run_many(*, model: str, inputs: str) -> list[list[list[float]]]:

@@ -17,9 +17,10 @@ import onnxruntime
 
 from verinfer.verifier.manifest import CHALLENGE_NAME
 
-from .plan import Plan
-from .rewrite.fixed_point import find_sites, lower, twin
+from .plan import read_plan
+from .rewrite.fixed_point import lower, twin
 from .rewrite.rules import RULES
+from .rewrite.sites import find_sites
 
 
 def rule_names() -> list[str]:
@@ -119,11 +120,6 @@ def _simulate(
             bounds = ranges[made.tabled[name]]
             bounds[:] = [min(bounds[0], int(value.min())), max(bounds[1], int(value.max()))]
     return {"outputs": outputs, "ranges": ranges, "fractions": made.fractions, "cells": made.cells}
-
-
-def read_plan(plan: dict[str, Any]) -> Plan:
-    """A plan from its plain JSON."""
-    return Plan(plan["scale"], tuple(plan["weights"]), tuple(plan["fractions"]), tuple(plan["paired"]))
 
 
 def _load(path: str) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""How well a circuit and its fp32 model do on the held-out samples: against the truth, and class by class against each other.
+"""How well a circuit and its fp32 model do on the samples: against the truth, and class by class against each other.
 
 Takes the outputs of EZKL's forward pass, onnxruntime's and the samples' ``expected``; gives an `Accuracy`.
 """

@@ -19,9 +19,9 @@ from verinfer.verifier.errors import Malformed, UsageError
 from verinfer.verifier.model_spec import SPEC_TYPE, ModelSpec, parse_spec
 
 from .native import Workplace
+from .stages import MOST_SAMPLES
 
 Task = Literal["classification", "regression"]
-MOST_SAMPLES = 100_000
 EXPECTED = "expected"
 """The array of true labels ([N], integers) or targets ([N, …]) in an NPZ file of samples."""
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.settings import canonical_settings
 
 from .native import Workplace
@@ -79,11 +78,11 @@ def count_rows(
 def count_all(wrapped: str, place: Workplace) -> list[tuple[Candidate, dict[str, Any]]]:
     """Every candidate in every size worth trying, with EZKL's settings.
 
-    Their scales are of another candidate of the same shape. Raises `CouldNotCheck` (``no-circuit``).
+    Their scales are of another candidate of the same shape. None where EZKL refuses the model.
     """
     probe = count_rows(wrapped, [Candidate(scale=7, rebase=2, base=16384, legs=2).run_args()], place)[0]
     if probe is None:
-        raise CouldNotCheck("no-circuit", "EZKL cannot import this model.")
+        return []
     wide = [
         Candidate(scale=scale, rebase=rebase, base=base, legs=legs, columns=columns)
         for (scale, rebase, base, legs), columns in product(
@@ -105,6 +104,11 @@ def count_all(wrapped: str, place: Workplace) -> list[tuple[Candidate, dict[str,
 def count_blocks(cells: int, columns: int, logrows: int) -> int:
     """How many blocks of columns EZKL makes for so many cells; found by trying: a block ends 6 rows before 2^k."""
     return cells // (columns * ((1 << logrows) - 6) - 1) + 1
+
+
+def count_instances(settings: dict[str, Any]) -> int:
+    """The public instances, which stand in one column."""
+    return sum(math.prod(shape) for shape in settings["model_instance_shapes"])
 
 
 def is_steady(settings: dict[str, Any]) -> bool:
@@ -150,8 +154,10 @@ def _logrows(candidate: Candidate, settings: dict[str, Any]) -> list[int]:
     ranges = [item for item in settings["required_range_checks"] if item != counted]
     if settings["required_lookups"]:
         ranges.append(_LOOKUP_RANGE)
-    instances = sum(math.prod(shape) for shape in settings["model_instance_shapes"])
-    floor = max(candidate.base, instances, *(high - low + 1 for low, high in ranges)) + _BLINDING_ROWS
+    floor = (
+        max(candidate.base, count_instances(settings), *(high - low + 1 for low, high in ranges))
+        + _BLINDING_ROWS
+    )
     least = max(math.ceil(math.log2(floor)), 8)
     most = max(math.ceil(math.log2(settings["num_rows"] + _BLINDING_ROWS)), least)
     # Folding too deep makes verification slower and proofs longer: at most 8 blocks.

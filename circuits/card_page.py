@@ -106,7 +106,7 @@ def _accuracy(card: Card) -> str:
     ]
     rows.append(("mean error against fp32", f"{found['mean_error']:.3g}"))
     rows.append(("largest error against fp32", f"{found['largest_error']:.3g}"))
-    text = _table("Accuracy", rows, note=f"On the same {found['samples']} held-out samples.")
+    text = _table("Accuracy", rows, note=f"Both on the same {found['samples']} samples.")
     if not found["classes"]:
         return text
     head = "<tr><th>label by fp32</th><th class=n>samples</th><th class=n>same by circuit</th></tr>"
@@ -160,7 +160,7 @@ def _layers(layers: Sequence[Card]) -> str:
     ]
     rest = len(layers) - len(shown)
     note = f"<p class=note>{rest} smaller layers are not shown.</p>" if rest else ""
-    return f"<h2>Rows per layer</h2><div class=wide>{bars(items, 'rows per layer')}</div>{note}"
+    return f"<h2>Cells per layer</h2><div class=wide>{bars(items, 'cells per layer')}</div>{note}"
 
 
 def _cost(card: Card) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import tempfile
@@ -12,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
 from verinfer.verifier import files
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import UsageError
+from verinfer.verifier.terminal import say
+from verinfer.verifier.wire import Name
 
 from . import estimate as estimates
 from . import plots
@@ -51,7 +55,9 @@ class _Duration(click.ParamType[float]):
 @click.command("compile")
 @click.argument("model", type=Either)
 @click.option(
-    "--data", type=File, help="For a bare ONNX file: an NPZ of samples, and their answers as `expected`."
+    "--data",
+    type=File,
+    help="For a bare ONNX file: an NPZ of samples, and their answers as `expected`; the first 600 count.",
 )
 @click.option("--name", help="For a bare ONNX file: the model's name; default: the file's.")
 @click.option("--task", type=click.Choice(["classification", "regression"]), help="For a bare ONNX file.")
@@ -95,6 +101,8 @@ def compile_(
     The cheapest circuit that meets the targets is searched; without any, 99.5 % of labels must be the fp32 model's.
     """
     targets = parse_targets(target)
+    if out.exists():
+        raise UsageError("exists", f"{out} exists; remove it, or choose another --out.")
     with _progress(quiet=as_json) as on_progress, _as_folder(model, **bare) as folder:
         package = compile_model(
             folder,
@@ -122,12 +130,34 @@ def _as_folder(
         return
     if data is None:
         raise UsageError("usage", f"{model} is a file; give its samples with --data FILE.npz.")
+    given = Given(
+        onnx=model,
+        samples=data,
+        name=_model_name(name or model.stem),
+        task=task,
+        labels=None if labels is None else _read_lines(labels),
+    )
     with tempfile.TemporaryDirectory(prefix="verinfer-adopt-") as aside:
         place = Workplace(directory=Path(aside), limits=heavy_limits())
-        classes = None if labels is None else files.read(labels, limit=1 << 20).decode().splitlines()
-        given = Given(onnx=model, samples=data, name=name or model.stem, task=task, labels=classes)
         make_folder(given, Path(aside) / "model", place)
         yield Path(aside) / "model"
+
+
+def _model_name(name: str) -> str:
+    try:
+        return TypeAdapter(Name).validate_python(name)
+    except ValidationError as error:
+        raise UsageError(
+            "usage",
+            f"{name!r} cannot be a model's name: letters, digits, '.', '_' and '-', at most 64; give one with --name.",
+        ) from error
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return files.read(path, limit=1 << 20).decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError("usage", f"{path} is not UTF-8.") from error
 
 
 @click.command("reproduce")
@@ -139,28 +169,52 @@ def _as_folder(
 @click.option(
     "--target", default="", metavar="TEXT", help='What you accept, as "accuracy>=0.99" or "error<=0.05".'
 )
+@click.option(
+    "--samples",
+    type=File,
+    help="An NPZ of your own, in raw units; default: the package's, which its owner chose.",
+)
 @click.option("--json", "as_json", is_flag=True)
-def reproduce(package: Path, network: Path, spec: Path | None, target: str, *, as_json: bool) -> None:
+def reproduce(
+    package: Path, network: Path, spec: Path | None, target: str, samples: Path | None, *, as_json: bool
+) -> None:
     """Rebuild PACKAGE's circuit from the ONNX file NETWORK, and say whether it is that model."""
     beside = network.with_name("spec.json")
-    published = spec or (beside if beside.exists() else None)
+    # The package's own spec says what its owner says.
+    is_published = beside.exists() and beside.resolve().parent != package.resolve()
+    published = spec or (beside if is_published else None)
     targets = parse_targets(target)
     with _progress(quiet=as_json) as on_progress:
         result = rebuild(
-            open_package(package), network, spec=published, on_progress=on_progress, targets=targets
+            open_package(package),
+            network,
+            spec=published,
+            samples=samples,
+            on_progress=on_progress,
+            targets=targets,
         )
     if as_json:
         facts = {
             "verdict": "reproduced",
             "circuit": result.circuit,
+            "srs": result.provenance,
             "meaning_compared": result.meaning_compared,
+            "samples": result.fidelity.samples,
+            "own_samples": result.own_samples,
+            "agreement": result.fidelity.agreement,
+            "largest_error": result.fidelity.error,
         }
         click.echo(json.dumps(facts))
         return
     click.echo(f"REPRODUCED  circuit {result.circuit} is this model, quantised")
     click.echo(
-        f"  largest error against fp32 on {result.fidelity.samples} samples: {result.fidelity.error:.3g}"
+        f"  against fp32 on {result.fidelity.samples} samples: same largest output on"
+        f" {result.fidelity.agreement:.2%}, largest error {result.fidelity.error:.3g}"
     )
+    if not result.own_samples:
+        click.echo("  THE OWNER'S SAMPLES: give some of your own with --samples")
+    if result.provenance != "ceremony":
+        click.echo("  INSECURE SRS: whoever made it can forge proofs; for trials only")
     if not result.meaning_compared:
         click.echo(
             "  NOT COMPARED: names, labels, pre- and postprocessing; give the published spec with --spec"
@@ -181,7 +235,9 @@ def card(package: Path, *, as_json: bool) -> None:
     "--fit", is_flag=True, help="First measure this machine (two minutes), for all later estimates."
 )
 @click.option(
-    "--memory", type=click.FloatRange(min=0.1), help="GB that may be used; default: this machine's."
+    "--memory",
+    type=click.FloatRange(min=0.1, max=1e6),
+    help="GB that may be used; default: nine tenths of this machine's.",
 )
 @click.option("--json", "as_json", is_flag=True)
 def estimate(model: Path, memory: float | None, *, fit: bool, as_json: bool) -> None:
@@ -193,6 +249,8 @@ def estimate(model: Path, memory: float | None, *, fit: bool, as_json: bool) -> 
         ):
             place = Workplace(directory=Path(home), limits=heavy_limits())
             fit_costs(place, lambda share: on_progress("fit", share))
+    if memory is not None and math.isnan(memory):
+        raise UsageError("usage", "--memory takes a number of GB.")
     found = estimates.estimate(model, memory=None if memory is None else int(memory * 1e9))
     click.echo(json.dumps(found.to_json()) if as_json else estimates.as_text(found, load_coefficients()))
 
@@ -202,13 +260,13 @@ def estimate(model: Path, memory: float | None, *, fit: bool, as_json: bool) -> 
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it, as an SVG file.")
 @click.option("--json", "as_json", is_flag=True)
 def profile(model: Path, plot: Path | None, *, as_json: bool) -> None:
-    """Print the rows of each layer of MODEL: a circuit package, a model folder or an ONNX file."""
+    """Print the cells of each layer of MODEL: a circuit package, a model folder or an ONNX file."""
     if plot is not None and plot.suffix.lower() != ".svg":
         raise UsageError("usage", "--plot writes SVG; give it a file name that ends in .svg.")
     layers = _layers(model)
     if plot is not None:
         bars = [plots.Bar(f"{item.name} · {item.operator}", item.cells, f"{item.cells:,}") for item in layers]
-        files.write_atomically(plot, plots.bars(bars, "rows per layer").encode())
+        files.write_atomically(plot, plots.bars(bars, "cells per layer").encode())
     click.echo(json.dumps([item.to_json() for item in layers]) if as_json else profiles.as_table(layers))
 
 
@@ -228,7 +286,7 @@ def srs() -> None:
 
 
 @srs.command("make")
-@click.argument("logrows", type=click.IntRange(1, 26))
+@click.argument("logrows", type=click.IntRange(1, srs_files.MOST_LOCAL_LOGROWS))
 def make(logrows: int) -> None:
     """Make a local, INSECURE SRS for k = LOGROWS: whoever makes it can forge proofs."""
     made = srs_files.make_insecure(logrows)
@@ -262,9 +320,12 @@ def show(file: Path, *, as_json: bool) -> None:
 
 def _print_card(package: Package, *, as_json: bool) -> None:
     path = package.path("card.json" if as_json else "card.md")
-    click.echo(path.read_text().rstrip())
-    if not as_json:
-        click.echo(f"\npackage {package.folder}")
+    text = path.read_text().rstrip()
+    if as_json:
+        click.echo(text)
+    else:
+        # Of a package that somebody else may have made.
+        say(f"{text}\n\npackage {package.folder}")
 
 
 @contextmanager

@@ -12,8 +12,9 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,13 @@ from verinfer.verifier.wire import validate
 from . import card, stages, tune
 from .calibrate import Outputs, Reference, Samples
 from .disk import naming_full_disk
+from .journal import open_journal
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .package import BUNDLE_PARTS, Measured, Package, open_package, write_index
 from .prove import read_proof
 from .srs import Srs
 from .srs import choose as choose_srs
-from .targets import Targets
+from .targets import Targets, require_suitable
 from .tune import Choice
 
 OnProgress = Callable[[str, float], None]
@@ -46,7 +48,7 @@ MODEL_LIMIT = 1 << 30
 DEFAULT_TARGETS = Targets()
 
 BUDGET = 300.0
-"""Seconds for the search, unless told otherwise."""
+"""Seconds after which the search makes no more trial proofs, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +93,18 @@ def compile_model(
     """Build the package `out` from the model folder `folder`: the cheapest circuit that meets the targets.
 
     `budget`: seconds after which no more trial proofs are made.
+    A search that was stopped goes on from what its journal in the cache says.
     Raises `UsageError`, `Malformed` or `CouldNotCheck`; then `out` does not exist.
     """
     if out.exists():
         raise UsageError("exists", f"{out} exists; remove it, or choose another --out.")
     # Children have directories of their own, where a relative path means something else.
     folder, out = folder.absolute(), out.absolute()
-    with files.folder_aside(out) as aside, naming_full_disk(out.parent):
+    with (
+        files.folder_aside(out) as aside,
+        naming_full_disk(out.parent),
+        open_journal(*_identity(folder, targets)) as journal,
+    ):
         scratch, home = aside / "scratch", aside / "package"
         (home / "verify").mkdir(parents=True)
         scratch.mkdir()
@@ -106,14 +113,16 @@ def compile_model(
 
         on_progress("inspect", 0.0)
         model = read_model(folder, light)
+        require_suitable(targets, model.spec.task)
         wrapped = home / "wrapped.onnx"
         choice = tune.choose(
             model.onnx,
             model.reference,
             targets,
             heavy,
-            prove=_Trials(model, heavy, srs, insecure_srs=insecure_srs),
+            prove=_TrialProofs(model, heavy, srs, insecure_srs=insecure_srs),
             deadline=time.monotonic() + budget,
+            journal=journal,
             on_progress=on_progress,
         )
         run_args = choice.offer.run_args
@@ -142,8 +151,19 @@ def compile_model(
     return open_package(out)
 
 
+def _identity(folder: Path, targets: Targets) -> Iterator[str]:
+    """What a search depends on; raises `CouldNotCheck` (``file-missing``)."""
+    for name in ("network.onnx", "spec.json", "samples.npz"):
+        yield files.digest_of(folder / name)
+    yield repr(targets)
+    # In a checkout the code changes without a new version.
+    for path in sorted(Path(__file__).parent.glob("**/*.py")):
+        yield files.digest_of(path)
+    yield from (version(name) for name in ("ezkl", "numpy", "onnx", "onnxruntime"))
+
+
 @dataclass(frozen=True, slots=True)
-class _Trials:
+class _TrialProofs:
     """Sets an offer up and proves the first sample with it: what an offer really costs."""
 
     model: Model

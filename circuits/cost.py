@@ -23,11 +23,14 @@ from verinfer.verifier import files, strict_json
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import VerinferError
 
+from .cache import cache_folder
 from .columns import Columns, count_columns
-from .srs import cache_folder
 
 DEFAULTS = Path(__file__).with_name("cost.json")
 """Coefficients measured by `fit` on the machine that the file names."""
+
+MOST_LOGROWS = 26
+"""The largest public SRS."""
 
 _LIMIT = 1 << 16
 _VERSION = 1
@@ -118,6 +121,11 @@ def predict(settings: Mapping[str, Any], coefficients: Coefficients) -> Cost:
     )
 
 
+def fits(cost: Cost, memory: int) -> bool:
+    """Whether a public SRS is large enough, and `memory` bytes for setup and proof."""
+    return cost.logrows <= MOST_LOGROWS and max(cost.prove_bytes, cost.setup_bytes) <= memory
+
+
 def solve(measured: Sequence[Measurement], machine: Mapping[str, Any]) -> Coefficients:
     """The prices, none below zero, with the least squares of relative errors over `measured`."""
     counted = [count_columns(item.settings) for item in measured]
@@ -146,7 +154,7 @@ def save(coefficients: Coefficients, path: Path) -> None:
 def fitted_file() -> Path:
     """Where coefficients of this machine are kept: by processor, cores and EZKL's version."""
     name = sha256(json.dumps(this_machine(), sort_keys=True).encode())[:16]
-    return cache_folder().parent / f"cost-{name}.json"
+    return cache_folder("costs") / f"{name}.json"
 
 
 def this_machine() -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What a model's circuit would take, before anything heavy: k, rows, memory, key sizes, time; or that it cannot fit.
 
 Takes a model folder or an ONNX file; gives an `Estimate` within seconds, or raises ``model-too-large`` with the layers to blame.
-It counts EZKL's own numbers at one middling choice of them; `verinfer compile` searches, and may find something cheaper.
+It counts cells at one middling choice of numbers, EZKL's own and those of a lowering, since numbers hardly change what a
+circuit takes; which of them are good enough is for samples to say, and for `verinfer compile`.
 """
 
 from __future__ import annotations
@@ -15,23 +16,27 @@ from pathlib import Path
 from typing import Any
 
 from verinfer.verifier.child import ChildFailed
-from verinfer.verifier.errors import CouldNotCheck, UsageError
+from verinfer.verifier.errors import CouldNotCheck
 
-from .candidates import Candidate, count_rows
+from . import lowering, tune
+from .candidates import Candidate, count_instances, count_rows
 from .columns import Columns, count_columns
-from .cost import Coefficients, Cost, load_coefficients, predict
+from .cost import Coefficients, Cost, fits, load_coefficients, predict
 from .locate import explain
-from .native import PARSE_LIMITS, Workplace, heavy_limits, machine_memory
+from .native import PARSE_LIMITS, Workplace, heavy_limits, usable_memory
+from .plan import Plan, Sites
 from .profile import Layer, heaviest, profile
-
-MOST_LOGROWS = 26
-"""The largest public SRS."""
+from .stages import apply_rules, rewrite_and_wrap
 
 CONTRACT_LIMIT = 24_576
 """Bytes of the largest contract (EIP-170)."""
 
 _NUMBERS = ((7, 2, 256, 3), (7, 2, 16384, 2))
 """Scale, rebase multiplier, base and legs: for small circuits, and for large ones."""
+
+_BITS = 5
+_TABLE = (-4096, 4096)
+"""What lowerings of the benchmark models were found to need, roughly: numbers of few bits, and tables for their sums."""
 
 _SECONDS = 300
 _BLINDING_ROWS = 16
@@ -44,7 +49,7 @@ class Estimate:
     """A circuit that could be made of a model: `rewrites` by name, what it takes, and which layers take it."""
 
     rewrites: tuple[str, ...]
-    candidate: Candidate
+    run_args: Mapping[str, Any]
     rows: int
     cost: Cost
     contract_bytes: int
@@ -55,7 +60,7 @@ class Estimate:
         """For ``--json``."""
         return {
             "rewrites": list(self.rewrites),
-            "run_args": self.candidate.run_args(),
+            "run_args": dict(self.run_args),
             "rows": self.rows,
             **asdict(self.cost),
             "contract_bytes": self.contract_bytes,
@@ -71,14 +76,14 @@ def estimate(model: Path, *, memory: int | None = None) -> Estimate:
     """
     network = model / "network.onnx" if model.is_dir() else model
     if not network.is_file():
-        raise UsageError("file-missing", f"{network} is not there.")
+        raise CouldNotCheck("file-missing", f"{network} is not there.")
     with tempfile.TemporaryDirectory(prefix="verinfer-estimate-") as home:
         limits = replace(heavy_limits(), wall_seconds=_SECONDS, cpu_seconds=_SECONDS * (os.cpu_count() or 1))
         place = Workplace(directory=Path(home), limits=limits)
         plain = place.directory / "plain.onnx"
         replace(place, limits=PARSE_LIMITS).onnx("adopt", model=network, output=plain)
         try:
-            return _estimate(plain, place, memory or machine_memory() * 9 // 10)
+            return _estimate(plain, place, memory or usable_memory())
         except ChildFailed as failure:
             if failure.code not in _OUT:
                 raise
@@ -89,31 +94,31 @@ def estimate(model: Path, *, memory: int | None = None) -> Estimate:
 
 def _estimate(plain: Path, place: Workplace, memory: int) -> Estimate:
     coefficients = load_coefficients()
-    rewrites, wrapped, counted = _count(plain, place)
-    sized = [at for candidate, settings in counted for at in _sizes(candidate, settings)]
-    offers = [(*item, predict(item[1], coefficients)) for item in sized]
-    fitting = [
-        item
-        for item in offers
-        if item[0].logrows <= MOST_LOGROWS and max(item[2].prove_bytes, item[2].setup_bytes) <= memory
-    ]
-    candidate, settings, cost = min(
-        fitting or offers, key=lambda item: item[2].prove_seconds if fitting else item[2].prove_bytes
+    offers = _plain_offers(plain, coefficients, place)
+    if min(offer.cost.prove_seconds for offer in offers) > tune.QUICK:
+        offers += _lowered_offers(plain, place)
+    fitting = [offer for offer in offers if fits(offer.cost, memory)]
+    best = min(
+        fitting or offers,
+        key=lambda offer: offer.cost.prove_seconds if fitting else offer.cost.prove_bytes,
     )
-    layers = profile(wrapped, candidate.run_args(), place)
+    cost, rows = best.cost, best.settings["num_rows"]
+    wrapped = place.directory / "best.onnx"
+    rewrite_and_wrap(plain, best.rewrites.to_json(), best.run_args["input_scale"], wrapped, place)
+    layers = profile(wrapped, best.run_args, place)
     if not fitting:
         raise CouldNotCheck(
             "model-too-large",
-            f"The smallest circuit of this model has {settings['num_rows']:,} rows, k = {cost.logrows} and needs "
+            f"The smallest circuit of this model has {rows:,} rows, k = {cost.logrows} and needs "
             f"{max(cost.prove_bytes, cost.setup_bytes) / 1e9:.1f} GB; there are {memory / 1e9:.1f} GB. "
             f"Most costly: {heaviest(layers)}.",
         )
     return Estimate(
-        rewrites,
-        candidate,
-        settings["num_rows"],
+        tuple(item["name"] for item in best.rewrites.to_json()),
+        best.run_args,
+        rows,
         cost,
-        contract_bytes(count_columns(settings)),
+        contract_bytes(count_columns(best.settings)),
         layers,
         coefficients.machine,
     )
@@ -125,27 +130,53 @@ def contract_bytes(columns: Columns) -> int:
     return 7_600 + 900 * columns.advice + 500 * lookups
 
 
-def _count(
-    plain: Path, place: Workplace
-) -> tuple[tuple[str, ...], Path, list[tuple[Candidate, dict[str, Any]]]]:
-    """All rewrites or none, whichever has fewer cells: their names, the wrapped network, and settings by candidate."""
-    names = tuple(place.simulate("rule_names"))
+def _plain_offers(plain: Path, coefficients: Coefficients, place: Workplace) -> list[tune.Offer]:
+    """EZKL's own numbers, with all rewrites or none, whichever has fewer cells; raises what `explain` gives."""
     probe = _candidates()[-1].run_args()
-    best: tuple[float, tuple[str, ...], Path] | None = None
-    for index, rules in enumerate(((), names)):
-        rewritten, wrapped = (place.directory / f"{stage}-{index}.onnx" for stage in ("rewritten", "wrapped"))
-        place.onnx("rewrite", model=plain, output=rewritten, rules=list(rules))
-        place.onnx("wrap", model=rewritten, output=wrapped)
+    best: tuple[int, tune.Rewrites, Path] | None = None
+    for rules in ((), tune.rule_names(place)):
+        rewrites, wrapped = tune.Rewrites(rules), place.directory / f"wrapped-{len(rules)}.onnx"
+        rewrite_and_wrap(plain, rewrites.to_json(), 0, wrapped, place)
         settings = count_rows(str(wrapped), [probe], place)[0]
-        if settings is not None and (best is None or _cells(settings) < best[0]):
-            best = (_cells(settings), rules, wrapped)
+        if settings is not None and (best is None or tune.count_cells(settings) < best[0]):
+            best = (tune.count_cells(settings), rewrites, wrapped)
     if best is None:
         raise explain(plain, probe, place)
-    _, rules, wrapped = best
+    _, rewrites, wrapped = best
     candidates = _candidates()
     found = count_rows(str(wrapped), [item.run_args() for item in candidates], place)
-    pairs = zip(candidates, found, strict=True)
-    return rules, wrapped, [(item, settings) for item, settings in pairs if settings is not None]
+    sized = [
+        at
+        for candidate, settings in zip(candidates, found, strict=True)
+        if settings is not None
+        for at in _sizes(candidate, settings)
+    ]
+    return [
+        tune.Offer(rewrites, candidate.run_args(), settings, predict(settings, coefficients))
+        for candidate, settings in sized
+    ]
+
+
+def _lowered_offers(plain: Path, place: Workplace) -> list[tune.Offer]:
+    """Lowerings at middling numbers, where the network can be lowered."""
+    rules = tune.rule_names(place)
+    sites = lowering.read_sites(apply_rules(plain, rules, place), place)
+    if sites is None:
+        return []
+    return [
+        offer
+        for paired in tune.pairings(sites)
+        for offer in tune.shapes(plain, tune.Rewrites(rules, _middling(sites, paired)), _TABLE, place)
+    ]
+
+
+def _middling(sites: Sites, paired: tuple[bool, ...]) -> Plan:
+    return Plan(
+        scale=_BITS,
+        weights=tuple(item.exponent(_BITS + 1) for item in sites.products),
+        fractions=tuple(_BITS for _ in sites.values),
+        paired=paired,
+    )
 
 
 def _candidates() -> list[Candidate]:
@@ -156,18 +187,13 @@ def _candidates() -> list[Candidate]:
     ]
 
 
-def _cells(settings: Mapping[str, Any]) -> int:
-    return int(settings["total_assignments"]) + int(settings["einsum_params"]["total_einsum_col_size"])
-
-
 def _sizes(candidate: Candidate, settings: dict[str, Any]) -> Iterator[tuple[Candidate, dict[str, Any]]]:
     """Every k worth a thought: tables and instances fit into one column, and columns are folded at most thrice."""
     tables = [high - low + 1 for low, high in settings["required_range_checks"]]
     if settings["required_lookups"]:
         low, high = settings["run_args"]["lookup_range"]
         tables.append(high - low + 1)
-    instances = sum(math.prod(shape) for shape in settings["model_instance_shapes"])
-    least = max(8, math.ceil(math.log2(max(*tables, instances, 1) + _BLINDING_ROWS)))
+    least = max(8, math.ceil(math.log2(max(*tables, count_instances(settings), 1) + _BLINDING_ROWS)))
     most = max(least, math.ceil(math.log2(settings["num_rows"] + _BLINDING_ROWS)))
     for logrows in range(max(least, most - _FOLDS), most + 1):
         args = {**settings["run_args"], "logrows": logrows}
@@ -193,6 +219,6 @@ def as_text(found: Estimate, coefficients: Coefficients) -> str:
         f"{'rewrites':<14} {', '.join(found.rewrites) or 'none'}",
         "",
         f"For an idle machine like the one measured: {machine}.",
-        "At one choice of numbers; verinfer compile searches, and may find something cheaper.",
+        "At one choice of numbers; verinfer compile searches, and says what agrees with the model.",
     ]
     return "\n".join(lines)

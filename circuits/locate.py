@@ -19,6 +19,9 @@ SECONDS = 45.0
 """For the whole search; each try has half of it."""
 _TRY_SECONDS = SECONDS / 2
 
+_OUTSIDE = ("child-out-of-memory", "child-killed", "child-cancelled", "child-file-too-large")
+"""Ends of a try that say nothing about the model."""
+
 
 def explain(model: Path, run_args: dict[str, Any], place: Workplace) -> Malformed:
     """The error to raise for a model that EZKL refuses under these run args.
@@ -58,6 +61,8 @@ def _refusal(place: Workplace, model: Path, run_args: dict[str, Any]) -> str | N
     try:
         place.ezkl("gen_settings", model=model, output=place.directory / "prefix.settings", run_args=run_args)
     except ChildFailed as failure:
+        if failure.code in _OUTSIDE:
+            raise
         return " ".join((failure.detail or failure.message).split())[:300]
     return None
 

@@ -3,13 +3,13 @@
 Takes a rewritten network, its samples and fp32 outputs; gives plans in order of their cost, with what their tables take.
 Plans are tried on the twin (`rewrite.fixed_point`), which computes what the circuit will, in milliseconds;
 half of the samples decide, so that the other half still says something (`calibrate.measure` takes all, with EZKL).
-Deterministic: grid, then one pass of descent over each number.
+Deterministic: grid, then one pass of descent over the first sixteen numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from math import ceil, log2
 from pathlib import Path
@@ -17,13 +17,15 @@ from typing import Any
 
 from .calibrate import MARGIN, Fidelity, Outputs, Reference, agree, good
 from .native import Workplace
-from .plan import Plan, Product, Sites, Value
+from .plan import Plan, Product, Sites, Value, read_plan
 from .targets import Targets
 
 SCALES = (3, 4, 5, 6, 8)
 ACTIVATION_BITS = (5, 6, 7, 8, 10)
 WEIGHT_BITS = (4, 5, 6, 8, 11)
 LARGEST_TABLE = 1 << 17
+LEAST_SCALE, LEAST_BITS = 3, 3
+"""What the search may come down to; below that a circuit has hardly any weights left."""
 _SLACK = 1.1
 """Tables reach this much beyond what the samples, scaled by the margin, need."""
 
@@ -44,6 +46,10 @@ class Trial:
     high: int
     fidelity: Fidelity
 
+    def to_json(self) -> dict[str, Any]:
+        """For the journal of a search."""
+        return asdict(self)
+
     @property
     def table(self) -> int:
         """Entries of a table."""
@@ -55,6 +61,13 @@ class Trial:
         return self.cells + self.table
 
 
+def read_trial(trial: Mapping[str, Any]) -> Trial:
+    """A trial from its plain values."""
+    return Trial(
+        **{**trial, "plan": read_plan(trial["plan"]), "fidelity": Fidelity(**trial["fidelity"])},
+    )
+
+
 def read_sites(network: Path, place: Workplace) -> Sites | None:
     """The sites of a network, None if it cannot be lowered."""
     found = place.simulate("sites", model=network)
@@ -63,6 +76,20 @@ def read_sites(network: Path, place: Workplace) -> Sites | None:
     return Sites(
         tuple(Product(**item) for item in found["products"]), tuple(Value(**item) for item in found["values"])
     )
+
+
+def fault_of(plan: Plan, sites: Sites) -> str | None:
+    """Why nobody's search gave this plan to these sites, or None: what fp32 cannot show, since only EZKL rounds weights."""
+    counts = (len(plan.weights), len(plan.paired), len(plan.fractions))
+    if counts != (len(sites.products), len(sites.products), len(sites.values)):
+        return "the lowering has other numbers than the network has places for them"
+    if plan.scale < LEAST_SCALE:
+        return f"the lowering's inputs have {plan.scale} fraction bits"
+    for item, exponent in zip(sites.products, plan.weights, strict=True):
+        bits = exponent + ceil(log2(item.largest)) + 1
+        if not item.integral and bits < LEAST_BITS:
+            return f"the largest weight of {item.name} has {bits} bits"
+    return None
 
 
 def search(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,32 @@ _VERDICTS = ("model-refused", "model-unsupported", "sample-malformed")
 """Codes with which `_onnx` says that a file is bad; every other failure says that it could not find out."""
 
 
+_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Of a container: cgroup v2, and v1."""
+
+
 def machine_memory() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Bytes of memory of this machine, or of the container that this runs in."""
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in _CGROUP_LIMITS:
+        with suppress(OSError, ValueError):  # "max" where there is no limit
+            whole = min(whole, int(path.read_text()))
+    return whole
 
 
 PARSE_LIMITS = Limits(memory_bytes=4 * GIB, cpu_seconds=60, file_bytes=GIB, wall_seconds=60)
 """For reading a file from outside, and for small forward passes."""
 
 
+def usable_memory() -> int:
+    """Bytes that setup and proving may take: nine tenths of the machine's."""
+    return machine_memory() * 9 // 10
+
+
 def heavy_limits() -> Limits:
     """For setup and proving: most of the machine, and hours."""
     return Limits(
-        memory_bytes=machine_memory() * 9 // 10,
+        memory_bytes=usable_memory(),
         cpu_seconds=86_400,
         file_bytes=64 * GIB,
         wall_seconds=43_200.0,
@@ -45,7 +59,7 @@ def heavy_limits() -> Limits:
 class Workplace:
     """Where children of one piece of work live, and who hears of them.
 
-    `on_start` gets each child's process id before it works; `on_line` its log lines, for progress only.
+    `on_start` gets each child's process id before it works.
     """
 
     directory: Path
@@ -54,7 +68,7 @@ class Workplace:
     cancelled: Cancelled | None = None
 
     def ezkl(self, function: str, on_line: Callable[[str], None] | None = None, **arguments: Any) -> Any:
-        """One call of `_ezkl`; raises `ChildFailed`."""
+        """One call of `_ezkl`, whose log lines go to `on_line`, for progress only; raises `ChildFailed`."""
         return self._run(EZKL, function, arguments, on_line)
 
     def onnx(self, function: str, **arguments: Any) -> Any:

@@ -5,6 +5,7 @@ What they mean is in `rewrite.fixed_point`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import ceil, log2
 from typing import Any
@@ -30,6 +31,13 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """As a child takes it."""
         return asdict(self)
+
+
+def read_plan(plan: Mapping[str, Any]) -> Plan:
+    """A plan from its plain values."""
+    return Plan(
+        plan["scale"], tuple(plan["weights"]), tuple(plan["fractions"]), tuple(map(bool, plan["paired"]))
+    )
 
 
 @dataclass(frozen=True, slots=True)

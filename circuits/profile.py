@@ -83,7 +83,7 @@ def as_table(layers: Sequence[Layer]) -> str:
     """The layers as lines of text: name, operator, cells, share."""
     rows = [(_cut(item.name), _cut(item.operator), f"{item.cells:,}", f"{item.share:.1%}") for item in layers]
     rows.append(("all", "", f"{sum(item.cells for item in layers):,}", ""))
-    head = ("layer", "operator", "rows", "share")
+    head = ("layer", "operator", "cells", "share")
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(4)]
     return "\n".join(
         f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}".rstrip()

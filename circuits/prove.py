@@ -39,7 +39,7 @@ _LINES = {"loaded proving key": "loading", "proof started": "proving", "model la
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """What a forward pass gave: the circuit's outputs, and a private file in the workplace that a proof of them starts from."""
+    """What a forward pass gave: the circuit's outputs, and a file in the workplace that a proof of them starts from."""
 
     outputs: Mapping[str, tuple[int, ...]]
     path: Path

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -18,16 +18,25 @@ from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected
 from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.model_spec import SPEC_LIMIT, ModelSpec, parse_spec
+from verinfer.verifier.srs import Provenance
 
-from . import calibrate, stages
+from . import calibrate, lowering, stages
 from .calibrate import Fidelity, Reference
+from .candidates import count_rows
 from .compile import DEFAULT_TARGETS, MODEL_LIMIT
-from .native import PARSE_LIMITS, Workplace, heavy_limits
+from .cost import fits, load_coefficients, predict
+from .disk import naming_full_disk
+from .native import PARSE_LIMITS, Workplace, heavy_limits, usable_memory
 from .package import Package
+from .plan import read_plan
 from .srs import open_srs
-from .targets import Targets
+from .targets import Targets, require_suitable
 
 OnProgress = Callable[[str, float], None]
+
+LEAST_PLAIN_SCALE = 4
+"""Fraction bits of inputs and weights at EZKL's own numbers, below which a circuit is not taken for its model's; the search
+starts at 6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,8 @@ class Reproduced:
 
     circuit: str
     fidelity: Fidelity
+    provenance: Provenance
+    own_samples: bool
     meaning_compared: bool
 
 
@@ -44,19 +55,23 @@ def reproduce(
     network: Path,
     *,
     spec: Path | None,
+    samples: Path | None = None,
     on_progress: OnProgress,
     targets: Targets = DEFAULT_TARGETS,
 ) -> Reproduced:
     """Rebuild from `network`, the ONNX file as its owner published it, and compare meanings with its published `spec`.
 
     Rewriting, wrapping, settings and keys are made again with the recorded run args; no search.
-    `targets`: what agreement or error the auditor accepts.
+    `samples`: an NPZ of the auditor's own; without it the package's are taken, which its owner chose, and on which a circuit
+    with hardly any weights may agree. `targets`: what agreement or error the auditor accepts.
     Without `spec` nothing is said about names, labels, pre- and postprocessing: they are not in an ONNX file.
     Raises `Rejected` (``not-reproduced``) naming the first thing that differs.
     """
     manifest, system = package.manifest, package.manifest.proof_system
-    with tempfile.TemporaryDirectory(prefix="verinfer-reproduce-") as aside:
+    require_suitable(targets, manifest.task)
+    with tempfile.TemporaryDirectory(prefix="verinfer-reproduce-") as aside, ExitStack() as stack:
         home = Path(aside)
+        stack.enter_context(naming_full_disk(home))
         light = Workplace(directory=home, limits=PARSE_LIMITS)
         heavy = Workplace(directory=home, limits=heavy_limits())
         on_progress("inspect", 0.0)
@@ -77,31 +92,81 @@ def reproduce(
         # Wrapping again gives a graph in which nothing consumes the challenge; another graph has another digest.
         wrapped = home / "wrapped.onnx"
         rewrites = [item.to_json() for item in manifest.rewrites]
+        _require_fine(manifest, network, light)
         stages.rewrite_and_wrap(network, rewrites, system.run_args.input_scale, wrapped, light)
         _same("the wrapped ONNX", files.digest_of(wrapped), manifest.wrapped_onnx)
         on_progress("circuit", 0.0)
+        _require_affordable(manifest, wrapped, light)
         circuit = stages.make_circuit(wrapped, system.run_args.to_json(), home, heavy)
         _same("the settings", files.digest_of(circuit.settings), system.settings)
         on_progress("setup", 0.0)
         srs = open_srs(package.path("kzg.srs"))
         _same("the SRS", srs.digest, system.srs.full)
         _same("the SRS cut", sha256(srs.cut), system.srs.cut)
-        vk, _ = stages.make_keys(circuit, srs, home, heavy)
+        vk, pk = stages.make_keys(circuit, srs, home, heavy)
         _same("the vk", files.digest_of(vk), system.vk)
+        # It may be gigabytes, and nothing here proves.
+        pk.unlink()
         on_progress("samples", 0.0)
-        samples = stages.read_samples(package.path("samples.npz"), manifest, light)
-        reference = Reference(manifest, samples, stages.run_fp32(network, manifest, samples, light))
+        values = stages.read_samples(samples or package.path("samples.npz"), manifest, light)
+        reference = Reference(manifest, values, stages.run_fp32(network, manifest, values, light))
         if not stages.same_function(network, wrapped, reference, light):
             raise Rejected("not-reproduced", "The rewritten network does not compute what the model does.")
         # The very circuit that was rebuilt, not one like it.
         fidelity = calibrate.measure(
             str(wrapped), system.run_args.to_json(), circuit.description, reference, heavy
         )
-        if fidelity is None or not calibrate.good(fidelity, reference, targets):
+        if fidelity is None:
+            raise Rejected("not-reproduced", "On the samples, values leave the rebuilt circuit's range.")
+        if not calibrate.good(fidelity, reference, targets):
+            raise Rejected("not-reproduced", _too_little(fidelity, manifest, targets))
+    return Reproduced(
+        manifest.digest,
+        fidelity,
+        srs.provenance,
+        own_samples=samples is not None,
+        meaning_compared=spec is not None,
+    )
+
+
+def _require_fine(manifest: Manifest, network: Path, place: Workplace) -> None:
+    """Raise where numbers are so coarse that agreement on samples could only be an accident."""
+    args, names = manifest.proof_system.run_args, [item.name for item in manifest.rewrites]
+    rules = [name for name in names if name != stages.LOWERING]
+    if names not in (rules, [*rules, stages.LOWERING]):
+        raise Rejected("not-reproduced", "A lowering is the last rewrite, and there is one at most.")
+    if names == rules:
+        if min(args.input_scale, args.param_scale) < LEAST_PLAIN_SCALE:
             raise Rejected(
-                "not-reproduced", "The rebuilt circuit does not agree with the model on the samples."
+                "not-reproduced", f"Numbers of fewer than {LEAST_PLAIN_SCALE} fraction bits are too coarse."
             )
-    return Reproduced(manifest.digest, fidelity, meaning_compared=spec is not None)
+        return
+    sites = lowering.read_sites(stages.apply_rules(network, rules, place), place)
+    plan = read_plan({**manifest.rewrites[-1].to_json(), "scale": args.input_scale})
+    reason = "the network cannot be lowered" if sites is None else lowering.fault_of(plan, sites)
+    if reason is not None:
+        raise Rejected("not-reproduced", f"Too coarse, or not a lowering of ours: {reason}.")
+
+
+def _require_affordable(manifest: Manifest, wrapped: Path, place: Workplace) -> None:
+    """Raise before a stranger's circuit takes this machine for hours."""
+    settings = count_rows(str(wrapped), [manifest.proof_system.run_args.to_json()], place)[0]
+    if settings is None:
+        raise Rejected("not-reproduced", "EZKL refuses the network with the recorded run args.")
+    cost = predict(settings, load_coefficients())
+    if not fits(cost, usable_memory()):
+        raise CouldNotCheck(
+            "model-too-large",
+            f"Setting this circuit up needs {cost.setup_bytes / 1e9:.1f} GB; use a machine with more memory.",
+        )
+
+
+def _too_little(fidelity: Fidelity, manifest: Manifest, targets: Targets) -> str:
+    if manifest.task == "classification":
+        found, wanted = f"gives the model's label for {fidelity.agreement:.2%}", f"{targets.agreement:.2%}"
+    else:
+        found, wanted = f"is off by {fidelity.error:.3g}", f"{targets.error:.2%} of the outputs' range"
+    return f"The rebuilt circuit {found} of {fidelity.samples} samples; accepted is {wanted}, or what --target says."
 
 
 def _compare_meaning(manifest: Manifest, spec: ModelSpec) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageEr
 from verinfer.verifier.jail import GIB, Limits
 from verinfer.verifier.srs import CEREMONY_CUT, CUT_BYTES, Provenance, provenance
 
+from .cache import cache_folder
 from .ceremony import CEREMONY_DIGESTS
 from .disk import naming_full_disk
 from .native import Workplace
@@ -32,6 +32,9 @@ _SCALARS = 0x30644E72E131A029B85045B68181585D2833E84879B9709143E1F593F0000001
 _MONTGOMERY = pow(1 << 256, -1, _FIELD)
 _POINT = 64
 _TAIL = 256
+
+MOST_LOCAL_LOGROWS = 23
+"""The largest SRS that is made here: time doubles with each k, from 150 s at k = 19 on two cores."""
 
 Point = tuple[int, int] | None
 """A point of BN254's G1 in affine coordinates (EIP-196), or None at infinity."""
@@ -50,36 +53,6 @@ class Srs:
     def provenance(self) -> Provenance:
         """Derived from the cut's bytes, never declared."""
         return provenance(self.cut)
-
-
-def cache_folder() -> Path:
-    """Where SRS files are kept: ``$XDG_CACHE_HOME/verinfer/srs``, else ``$HOME/.cache/verinfer/srs``; made if it is missing.
-
-    Raises `CouldNotCheck` (``file-missing``) where neither names a folder of one's own.
-    """
-    home = _absolute("XDG_CACHE_HOME") or _absolute("HOME", ".cache")
-    if home is None:
-        # Not below the folder for temporary files: there everybody could have been first.
-        raise CouldNotCheck("file-missing", "There is no home for SRS files; set XDG_CACHE_HOME.")
-    folder = home / "verinfer" / "srs"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = folder.stat()
-    except OSError as error:
-        raise CouldNotCheck(
-            "file-missing", f"Cannot make {folder}: {error.strerror}; set XDG_CACHE_HOME."
-        ) from error
-    if facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise CouldNotCheck(
-            "file-missing", f"Others may write to {folder}; chmod go-w it, or set XDG_CACHE_HOME."
-        )
-    return folder
-
-
-def _absolute(variable: str, below: str = "") -> Path | None:
-    """The folder that the environment names; a relative one is none (XDG Base Directory Specification)."""
-    path = Path(os.environ.get(variable, ""))
-    return path / below if path.is_absolute() else None
 
 
 def open_srs(path: Path) -> Srs:
@@ -101,13 +74,21 @@ def open_srs(path: Path) -> Srs:
 
 def find_ceremony(logrows: int) -> Srs | None:
     """The ceremony's file for this size, if the cache has it."""
-    path = cache_folder() / f"ceremony-{logrows}.srs"
+    path = cache_folder("srs") / f"ceremony-{logrows}.srs"
     return open_srs(path) if path.exists() else None
 
 
 def make_insecure(logrows: int) -> Srs:
-    """A local SRS, made once per size: whoever made it can forge proofs. Two processes at once make one."""
-    path = cache_folder() / f"insecure-local-{logrows}.srs"
+    """A local SRS, made once per size: whoever made it can forge proofs. Two processes at once make one.
+
+    Raises `UsageError` (``usage``) beyond `MOST_LOCAL_LOGROWS`.
+    """
+    if logrows > MOST_LOCAL_LOGROWS:
+        raise UsageError(
+            "usage",
+            f"An SRS for k = {logrows} takes hours to make; get the ceremony's: 'verinfer srs fetch FILE'.",
+        )
+    path = cache_folder("srs") / f"insecure-local-{logrows}.srs"
     with _lock(path), _aside(path.parent) as directory, naming_full_disk(path.parent):
         if path.exists():
             try:
@@ -115,7 +96,6 @@ def make_insecure(logrows: int) -> Srs:
             except Malformed:
                 path.unlink()
         aside = directory / "kzg.srs"
-        # Time doubles with each k; 150 s at k = 19.
         limits = Limits(memory_bytes=8 * GIB, cpu_seconds=7200, file_bytes=16 * GIB, wall_seconds=7200)
         Workplace(directory=directory, limits=limits).ezkl("gen_srs", path=aside, logrows=logrows)
         if open_srs(aside).logrows != logrows:
@@ -132,7 +112,7 @@ def adopt_ceremony(source: Path) -> Srs:
     srs = open_srs(source)
     if srs.digest != CEREMONY_DIGESTS[srs.logrows] or sha256(srs.cut) != CEREMONY_CUT:
         raise Rejected("insecure-srs", f"{source} is not the ceremony's file for k = {srs.logrows}.")
-    path = cache_folder() / f"ceremony-{srs.logrows}.srs"
+    path = cache_folder("srs") / f"ceremony-{srs.logrows}.srs"
     with _lock(path), _aside(path.parent) as directory, naming_full_disk(path.parent):
         shutil.copyfile(source, directory / "kzg.srs")
         files.publish(directory / "kzg.srs", path, srs.digest)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from verinfer.verifier.errors import UsageError
 
@@ -27,6 +28,8 @@ class Targets:
     error: float = 0.02
     memory_bytes: int | None = None
     seconds: float | None = None
+    named: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """Which of them somebody asked for in so many words."""
 
 
 def parse_targets(text: str) -> Targets:
@@ -44,6 +47,8 @@ def parse_targets(text: str) -> Targets:
         if name in found:
             raise _malformed(part, f"{name} is there twice")
         found[name] = float(number) * _UNITS[name][unit]
+        if not math.isfinite(found[name]):
+            raise _malformed(part, "the number is too large")
     if not 0 <= found.get("accuracy", 0) <= 1:
         raise _malformed(text, "accuracy is a share between 0 and 1")
     default = Targets()
@@ -52,7 +57,20 @@ def parse_targets(text: str) -> Targets:
         error=found.get("error", default.error),
         memory_bytes=int(found["memory"]) if "memory" in found else None,
         seconds=found.get("time"),
+        named=frozenset(found),
     )
+
+
+def require_suitable(targets: Targets, task: str) -> None:
+    """Raise `UsageError` (``target-malformed``) where a target was asked for that means nothing for models of this task."""
+    if task == "classification" and "error" in targets.named:
+        raise UsageError(
+            "target-malformed", "error is for a regression; this model gives labels: write accuracy>=0.995."
+        )
+    if task == "regression" and "accuracy" in targets.named:
+        raise UsageError(
+            "target-malformed", "accuracy is for labels; this model is a regression: write error<=0.02."
+        )
 
 
 def _malformed(part: str, why: str) -> UsageError:

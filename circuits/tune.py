@@ -1,12 +1,13 @@
 """Chooses a circuit: which rewrites, which numbers, which shape; the cheapest that meets the targets.
 
 1. *rules*: those rewrites without which the network has more cells;
-2. *numbers*: EZKL's own scales and decompositions (`candidates`), and, for a ReLU network, a fixed-point lowering (`lowering`);
+2. *numbers*: EZKL's own scales and decompositions (`candidates`), and a fixed-point lowering, where one can be (`lowering`);
 3. *shape*: inner columns and k, priced by the cost model without making a key;
 4. *fidelity*: EZKL's own forward pass on the samples, cheapest offer first, until one is good;
 5. *proof*: the best few are set up and proved for real, as long as the budget lasts, and the fastest is taken.
 
 Deterministic but for the last step's clock: without a budget for it, one model gives one choice.
+What took long to find is in a journal, from which a search that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,13 @@ from verinfer.verifier.errors import CouldNotCheck
 
 from . import calibrate, lowering
 from .calibrate import Fidelity, Reference
-from .candidates import Candidate, count_all, count_rows, is_steady
-from .cost import Cost, load_coefficients, predict
+from .candidates import Candidate, count_all, count_instances, count_rows, is_steady
+from .cost import Cost, fits, load_coefficients, predict
+from .journal import Journal
 from .locate import explain
-from .native import Workplace
+from .native import Workplace, usable_memory
 from .plan import PARAM_SCALE, Plan, Sites
-from .stages import LOWERING, apply_rules, rewrite_and_wrap, write_tensors
+from .stages import LOWERING, apply_rules, rewrite_and_wrap, same_function, write_tensors
 from .targets import Targets
 
 _PROBE = Candidate(scale=7, rebase=2, base=16384, legs=2)
@@ -38,19 +41,20 @@ _PROBE = Candidate(scale=7, rebase=2, base=16384, legs=2)
 _NEVER = 1000
 """A rebase multiplier at which EZKL never rebases: a lowered network does it itself."""
 
-_MAKE_PRODUCTS = ("fold", "batch-normalisation", "gemm", "average-pool", "global-average-pool", "convolution")
+MAKE_PRODUCTS = ("fold", "batch-normalisation", "gemm", "average-pool", "global-average-pool", "convolution")
 """Rules that turn layers into products, which are what can be lowered, whatever they win alone."""
 
 _LARGE_PRODUCT = 4096
 """Weights of a product of one row from which on its place is worth a thought."""
 
 _BLINDING_ROWS = 24
-_QUICK = 0.8
+QUICK = 0.8
 """Seconds of proving below which nothing is searched any further."""
 
 _FEW_CELLS = 12_000
 """A network of fewer cells is left as it is: nothing of it is worth a rewrite."""
 
+_MOST_PLANS = 2
 _MOST_MEASURED = 40
 _MOST_PROVED = 3
 _CLOSE = 1.4
@@ -142,6 +146,7 @@ def choose(
     *,
     prove: Callable[[Offer], float | None],
     deadline: float,
+    journal: Journal,
     on_progress: Callable[[str, float], None],
 ) -> Choice:
     """The cheapest circuit that meets the targets on the samples; raises `CouldNotCheck` (``no-circuit``).
@@ -149,21 +154,31 @@ def choose(
     `prove` sets an offer up and gives the seconds of a real proof, None where it cannot; it is asked until `deadline`,
     a time of `time.monotonic`.
     """
+    if journal.resumed:
+        on_progress("resume", 0.0)
     on_progress("rewrite", 0.0)
-    rules = choose_rules(network, place)
+    rules = tuple(journal.once("rules", [], lambda: choose_rules(network, place)))
     offers = _plain_offers(network, rules, place)
-    if not offers or min(offer.cost.prove_seconds for offer in offers) > _QUICK:
-        offers += _lowered_offers(network, rules, reference, targets, place, on_progress)
+    if not offers or min(offer.cost.prove_seconds for offer in offers) > QUICK:
+        offers += _lowered_offers(network, rules, reference, targets, place, journal, on_progress)
     if not offers:
         raise explain(network, _PROBE.run_args(), place)
-    cheap = sorted((offer for offer in offers if affordable(offer, targets)), key=_order)
+    fitting = [offer for offer in offers if fits(offer.cost, usable_memory())]
+    if not fitting:
+        least = min(max(offer.cost.prove_bytes, offer.cost.setup_bytes) for offer in offers)
+        raise CouldNotCheck(
+            "model-too-large",
+            f"The smallest circuit of this model needs {least / 1e9:.1f} GB, more than there are; "
+            "'verinfer estimate' says which layers cost most.",
+        )
+    cheap = sorted((offer for offer in fitting if affordable(offer, targets)), key=_order)
     if not cheap:
         raise CouldNotCheck("no-circuit", "No circuit of this model fits the targets for memory and time.")
-    judged = _judge(network, cheap, reference, targets, place, on_progress)
+    judged = _judge(network, cheap, reference, targets, place, journal, on_progress)
     good = [item for item in judged if calibrate.good(item.fidelity, reference, targets)]
     if not good:
         raise _none_good(judged)
-    proved = _prove(good, prove, deadline, on_progress)
+    proved = _prove(good, prove, deadline, journal, on_progress)
     best = min(proved, key=_preference)
     frontier = [*proved, *(item for item in judged if item not in good)]
     points = tuple(_point(item, chosen=item is best) for item in frontier)
@@ -171,7 +186,10 @@ def choose(
 
 
 def choose_rules(network: Path, place: Workplace) -> tuple[str, ...]:
-    """Those rules without which the network has more cells, in order; none where all of them together win nothing."""
+    """Those rules without which the network has more cells, in order.
+
+    None where all of them together win nothing, or the network is so small that there is nothing to win.
+    """
     cells: dict[tuple[str, ...], float] = {}
 
     def count(rules: tuple[str, ...]) -> float:
@@ -189,7 +207,7 @@ def choose_rules(network: Path, place: Workplace) -> tuple[str, ...]:
         fewer = tuple(rule for rule in kept if rule != name)
         if count(fewer) <= count(kept):
             kept = fewer
-    return kept
+    return kept if count(kept) < count(()) else ()
 
 
 def rule_names(place: Workplace) -> tuple[str, ...]:
@@ -206,10 +224,7 @@ def _plain_offers(network: Path, rules: tuple[str, ...], place: Workplace) -> li
     """EZKL's own numbers on the rewritten network."""
     wrapped = place.directory / "plain.onnx"
     rewrite_and_wrap(network, Rewrites(rules).to_json(), 0, wrapped, place)
-    try:
-        found = count_all(str(wrapped), place)
-    except CouldNotCheck:
-        return []
+    found = count_all(str(wrapped), place)
     coefficients = load_coefficients()
     return [
         Offer(Rewrites(rules), candidate.run_args(), settings, predict(settings, coefficients))
@@ -223,34 +238,40 @@ def _lowered_offers(
     reference: Reference,
     targets: Targets,
     place: Workplace,
+    journal: Journal,
     on_progress: Callable[[str, float], None],
 ) -> list[Offer]:
     """Fixed-point lowerings, where the network can be lowered."""
-    wanted = tuple(rule for rule in rule_names(place) if rule in {*rules, *_MAKE_PRODUCTS})
+    wanted = tuple(rule for rule in rule_names(place) if rule in {*rules, *MAKE_PRODUCTS})
     rewritten = apply_rules(network, wanted, place)
     sites = lowering.read_sites(rewritten, place)
     if sites is None:
         return []
     inputs = place.directory / "tuning.npz"
     write_tensors(inputs, reference.spec, reference.samples, place)
-    trials = lowering.search(
-        rewritten,
-        inputs,
-        sites,
-        reference,
-        targets,
-        place,
-        lambda share: on_progress("numbers", share),
-    )
+
+    def keeps_function(trial: lowering.Trial) -> bool:
+        # A comparison of real numbers becomes a steep ramp, on which a sample may lie.
+        compared = place.directory / "compared.onnx"
+        rewrites = Rewrites(wanted, trial.plan).to_json()
+        rewrite_and_wrap(network, rewrites, trial.plan.scale, compared, place)
+        return same_function(network, compared, reference, place)
+
+    def search() -> list[dict[str, Any]]:
+        found = lowering.search(
+            rewritten, inputs, sites, reference, targets, place, lambda share: on_progress("numbers", share)
+        )
+        return [trial.to_json() for trial in found[:_MOST_PLANS] if keeps_function(trial)]
+
     offers = []
-    for trial in trials[:2]:
-        for paired in _pairings(sites):
+    for trial in map(lowering.read_trial, journal.once("numbers", wanted, search)):
+        for paired in pairings(sites):
             plan = replace(trial.plan, paired=paired)
-            offers += _shapes(network, Rewrites(wanted, plan), trial, place)
+            offers += shapes(network, Rewrites(wanted, plan), (trial.low, trial.high), place)
     return offers
 
 
-def _pairings(sites: Sites) -> list[tuple[bool, ...]]:
+def pairings(sites: Sites) -> list[tuple[bool, ...]]:
     """Which large products of one row are worth a try in Freivalds' columns, where there may be room."""
     large = [
         index
@@ -269,30 +290,31 @@ class Form:
     freivalds: bool
 
 
-def _shapes(network: Path, rewrites: Rewrites, trial: lowering.Trial, place: Workplace) -> list[Offer]:
-    """A lowering in every shape that could be the cheapest."""
+def shapes(network: Path, rewrites: Rewrites, table: tuple[int, int], place: Workplace) -> list[Offer]:
+    """A lowering in every shape that could be the cheapest; `table`: the least and largest number of its tables."""
     assert rewrites.plan is not None
     wrapped = place.directory / "lowered.onnx"
     rewrite_and_wrap(network, rewrites.to_json(), rewrites.plan.scale, wrapped, place)
-    least = max(9, math.ceil(math.log2(max(trial.table, 256) + _BLINDING_ROWS)))
+    least = max(9, math.ceil(math.log2(max(table[1] - table[0] + 1, 256) + _BLINDING_ROWS)))
     forms = [Form(columns, freivalds) for columns in (1, 2) for freivalds in (True, False)]
     probes = count_rows(
-        str(wrapped), [run_args_of(rewrites.plan, trial, form, least) for form in forms], place
+        str(wrapped), [run_args_of(rewrites.plan, table, form, least) for form in forms], place
     )
     coefficients = load_coefficients()
     offers = []
     for form, settings in zip(forms, probes, strict=True):
         if settings is None:
             continue
+        least = max(least, math.ceil(math.log2(count_instances(settings) + _BLINDING_ROWS)))
         most = max(least, math.ceil(math.log2(settings["num_rows"] + _BLINDING_ROWS)))
         for logrows in range(max(least, most - 2), most + 1):
-            args = run_args_of(rewrites.plan, trial, form, logrows)
+            args = run_args_of(rewrites.plan, table, form, logrows)
             sized = {**settings, "run_args": {**settings["run_args"], "logrows": logrows}}
             offers.append(Offer(rewrites, args, sized, predict(sized, coefficients)))
     return offers
 
 
-def run_args_of(plan: Plan, trial: lowering.Trial, form: Form, logrows: int) -> dict[str, Any]:
+def run_args_of(plan: Plan, table: tuple[int, int], form: Form, logrows: int) -> dict[str, Any]:
     """The run args of a lowering: its tables, EZKL's rebasing off, and a decomposition that only edges use."""
     args = Candidate(
         scale=plan.scale, rebase=_NEVER, base=256, legs=2, columns=form.columns, logrows=logrows
@@ -300,7 +322,7 @@ def run_args_of(plan: Plan, trial: lowering.Trial, form: Form, logrows: int) -> 
     return {
         **args,
         "param_scale": PARAM_SCALE,
-        "lookup_range": [trial.low, trial.high],
+        "lookup_range": list(table),
         "disable_freivalds": not form.freivalds,
     }
 
@@ -333,6 +355,7 @@ def _judge(
     reference: Reference,
     targets: Targets,
     place: Workplace,
+    journal: Journal,
     on_progress: Callable[[str, float], None],
 ) -> list[_Judged]:
     """Measure offers, cheapest first, until those that are good and worth a real proof are known."""
@@ -350,9 +373,10 @@ def _judge(
         if settings is None or not is_steady(settings):
             continue
         if offer.numbers not in seen:
-            seen[offer.numbers] = calibrate.screened(
-                str(wrapped), offer.run_args, settings, reference, targets, place
+            measured = partial(
+                calibrate.screened, str(wrapped), offer.run_args, settings, reference, targets, place
             )
+            seen[offer.numbers] = _remembered(offer, measured, journal)
         if (fidelity := seen[offer.numbers]) is None:
             continue
         judged.append(_Judged(replace(offer, settings=settings), fidelity))
@@ -361,12 +385,24 @@ def _judge(
     return judged
 
 
+def _remembered(offer: Offer, measure: Callable[[], Fidelity | None], journal: Journal) -> Fidelity | None:
+    def find() -> dict[str, Any] | None:
+        fidelity = measure()
+        return None if fidelity is None else asdict(fidelity)
+
+    # What is out of range costs little to find again, and may have been a passing trouble.
+    found = journal.once(
+        "fidelity", [offer.rewrites.rules, offer.numbers], find, keep=lambda found: found is not None
+    )
+    return None if found is None else Fidelity(**found)
+
+
 def _enough(offer: Offer, good: Sequence[Offer], measured: int) -> bool:
     """Whether neither this offer nor any dearer one is worth a measurement."""
     if not good:
         return measured >= _MOST_MEASURED
     best = good[0].cost.prove_seconds
-    return best <= _QUICK or len(good) >= _MOST_PROVED or offer.cost.prove_seconds > _CLOSE * best
+    return best <= QUICK or len(good) >= _MOST_PROVED or offer.cost.prove_seconds > _CLOSE * best
 
 
 def _none_good(judged: Sequence[_Judged]) -> CouldNotCheck:
@@ -383,6 +419,7 @@ def _prove(
     good: Sequence[_Judged],
     prove: Callable[[Offer], float | None],
     deadline: float,
+    journal: Journal,
     on_progress: Callable[[str, float], None],
 ) -> list[_Judged]:
     """The same offers, with the seconds of real proofs for those that there was time for."""
@@ -391,7 +428,10 @@ def _prove(
         cost, seconds = item.offer.cost, None
         if len(good) > 1 and time.monotonic() + 4 * (cost.prove_seconds + cost.setup_seconds) <= deadline:
             on_progress("trial proofs", index / len(good))
-            seconds = prove(item.offer)
+            question = [item.offer.rewrites.to_json(), item.offer.run_args]
+            seconds = journal.once(
+                "proof", question, partial(prove, item.offer), keep=lambda found: found is not None
+            )
         proved.append(replace(item, seconds=seconds))
     return proved
 

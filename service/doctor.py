@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from verinfer.circuits.cache import cache_folder
 from verinfer.circuits.native import machine_memory
-from verinfer.circuits.srs import cache_folder
 from verinfer.verifier import child
 from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.jail import GIB, Limits, lacking
@@ -111,7 +111,7 @@ def _data(data: Path) -> Finding:
 
 def _srs() -> Finding:
     try:
-        names = sorted(path.name for path in cache_folder().glob("*.srs"))
+        names = sorted(path.name for path in cache_folder("srs").glob("*.srs"))
     except CouldNotCheck as error:
         return Finding("srs", ok=False, detail=error.message)
     return Finding("srs", ok=True, detail=f"cached: {', '.join(names) or 'none yet'}")

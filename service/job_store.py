@@ -22,6 +22,10 @@ from .tables import jobs, proofs
 _SHOWN = [column for column in jobs.c if column.name not in ("inputs", "statement", "nonce")]
 
 
+MOST_ATTEMPTS = 3
+"""How often a job is taken up; each time but the first, what worked on it had died."""
+
+
 class JobStore:
     """All jobs; times are seconds since 1970."""
 
@@ -79,6 +83,14 @@ class JobStore:
         with self._database.write() as connection:
             row = connection.execute(oldest).one_or_none()
             if row is None:
+                return None
+            if row.token >= MOST_ATTEMPTS:
+                # Whatever ends the process each time would block everybody behind it.
+                ended = _end(now, code="child-killed")
+                connection.execute(
+                    sa.update(jobs).where(jobs.c.id == row.id).values(state=State.FAILED, **ended)
+                )
+                connection.execute(sa.delete(proofs).where(proofs.c.job == row.id))
                 return None
             token = row.token + 1
             values = {

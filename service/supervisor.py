@@ -107,6 +107,9 @@ class Supervisor:
         except Refused:
             # The job ended in this moment, or somebody else has it: either way it is not ours to go on with.
             running.cancelled.set()
+        except CouldNotCheck as error:
+            # A disk that is full for a moment is no reason to lose hours of proving; the token guards what is written.
+            _log.error("the lease was not extended", extra={"facts": {"code": error.code}})
 
     def _lease_end(self) -> float:
         return time.time() + _LEASE_HEARTBEATS * self._settings.heartbeat_seconds

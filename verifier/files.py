@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 
 from .errors import CouldNotCheck, Malformed
@@ -22,11 +23,8 @@ PUBLIC = 0o644
 
 def read(path: Path, *, limit: int) -> bytes:
     """The bytes of a regular file of at most `limit` bytes; raises `CouldNotCheck` or `Malformed` (``too-large``)."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise CouldNotCheck("file-missing", f"{path}: {error.strerror or error}.") from error
+    with _open(path) as file:
+        data = file.read(limit + 1)
     if len(data) > limit:
         raise Malformed("too-large", f"{path} is larger than {limit} bytes.")
     return data
@@ -92,10 +90,19 @@ def publish(aside: Path, path: Path, digest: str) -> None:
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a file of any size, as hex; raises `CouldNotCheck` (``file-missing``)."""
+    """The SHA-256 of a regular file of any size, as hex; raises `CouldNotCheck` (``file-missing``)."""
+    with _open(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BufferedReader]:
+    """A regular file for reading: a pipe or a device in a folder from a stranger would keep its reader for ever."""
     try:
+        if not path.is_file():
+            raise CouldNotCheck("file-missing", f"{path} is not there, or no regular file.")
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            yield file
     except OSError as error:
         raise CouldNotCheck("file-missing", f"{path}: {error.strerror or error}.") from error
 

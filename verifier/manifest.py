@@ -48,21 +48,40 @@ class Tensor(Wire):
         return prod(self.shape)
 
 
-class RunArgs(Wire):
-    """The EZKL run args that were chosen; everything else is EZKL's default or fixed by verinfer."""
+_Scale = Annotated[Integer, Field(ge=-64, le=64)]
+MOST_ENTRIES = 1 << 20
+"""Of a lookup table."""
 
-    input_scale: Natural
-    param_scale: Integer
-    scale_rebase_multiplier: Positive
+
+class RunArgs(Wire):
+    """The EZKL run args that were chosen; everything else is EZKL's default or fixed by verinfer.
+
+    Bounded to what circuits of ours use, since an auditor builds what a stranger's manifest says.
+    """
+
+    input_scale: Annotated[Natural, Field(le=64)]
+    param_scale: _Scale
+    scale_rebase_multiplier: Annotated[Positive, Field(le=1000)]
     lookup_range: Annotated[Items[Integer], Field(min_length=2, max_length=2)]
     logrows: Annotated[Positive, Field(le=26)]
-    num_inner_cols: Positive
+    num_inner_cols: Annotated[Positive, Field(le=64)]
     decomp_base: Annotated[Positive, Field(ge=2, le=1 << 24)]
     decomp_legs: Annotated[Positive, Field(le=64)]
     disable_freivalds: bool
     input_visibility: Literal["public"]
     output_visibility: Literal["public"]
     param_visibility: Literal["fixed"]
+
+    @model_validator(mode="after")
+    def _within_reason(self) -> RunArgs:
+        low, high = self.lookup_range
+        if not low <= high < low + MOST_ENTRIES:
+            raise ValueError(f"lookup_range must hold 1 to {MOST_ENTRIES} numbers")
+        if self.decomp_base & (self.decomp_base - 1):
+            raise ValueError("decomp_base must be a power of two, so that digits are unique")
+        if self.decomp_base**self.decomp_legs > LARGEST_BOUND:
+            raise ValueError("decomp_base^decomp_legs is beyond 2^53")
+        return self
 
 
 class SrsIdentity(Wire):

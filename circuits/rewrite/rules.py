@@ -17,7 +17,6 @@ from . import (
     average_pool,
     batch_normalisation,
     convolution,
-    cut_softmax,
     distinct_outputs,
     fold,
     gemm,
@@ -50,13 +49,10 @@ RULES: tuple[Rule, ...] = (
     Rule("distinct-outputs", distinct_outputs.apply),
 )
 
-OPTIONAL: tuple[Rule, ...] = (Rule("cut-softmax", cut_softmax.apply),)
-"""Rules that change what is answered; the compiler applies one only if the owner asks for it."""
-
 
 def replay(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     """Apply the named rules in order; raises `CouldNotCheck` (``rewrite-unknown``) for a name this version does not know."""
-    known = {rule.name: rule for rule in (*RULES, *OPTIONAL)}
+    known = {rule.name: rule for rule in RULES}
     for name in names:
         if name not in known:
             raise CouldNotCheck("rewrite-unknown", f"This version does not know the rewrite {name}.")

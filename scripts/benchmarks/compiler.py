@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from verinfer.circuits.compile import Model, read_model
+from verinfer.circuits.estimate import estimate
 from verinfer.circuits.native import PARSE_LIMITS, Workplace
 from verinfer.circuits.prove import read_proof
 from verinfer.verifier.errors import VerinferError
@@ -104,11 +105,24 @@ def _case(name: str, home: Path, say: Say, forward_seconds: float) -> dict[str, 
     return {
         "onnx_sha256": model.spec.onnx,
         **figures,
+        "estimate": _estimate(name, ours),
         "prove_ratio": _ratio(stock, ours, "prove"),
         "memory_ratio": _ratio(stock, ours, "prove_peak"),
         "setup_ratio": _ratio(stock, ours, "setup"),
         "setup_memory_ratio": _ratio(stock, ours, "setup_peak"),
         "agreement_met": (ours["agreement"]["share"] or 0) >= least,
+    }
+
+
+def _estimate(name: str, ours: dict[str, Any]) -> dict[str, Any]:
+    """What `verinfer estimate` says of the model before anything is built, and how many times too much that is."""
+    cost = estimate(ZOO / name).cost
+    return {
+        "prove_seconds": cost.prove_seconds,
+        "prove_bytes": cost.prove_bytes,
+        "logrows": cost.logrows,
+        "prove_factor": cost.prove_seconds / ours["prove"]["median"],
+        "memory_factor": cost.prove_bytes / ours["prove_peak"]["median"],
     }
 
 

@@ -19,8 +19,8 @@ def as_table(results: dict[str, Any]) -> str:
     lines = [
         machine_line(results["machine"]),
         "",
-        "| case | k | proving time | stock / verinfer | peak memory | stock / verinfer | agreement with fp32 |",
-        "|---|---|---|---|---|---|---|",
+        "| case | k | proving time | stock / verinfer | peak memory | stock / verinfer | agreement | estimate / measured |",
+        "|---|---|---|---|---|---|---|---|",
         *(_summary(name, case) for name, case in results["cases"].items()),
         _means(results["geomean"]),
         "",
@@ -46,20 +46,21 @@ def write(results: dict[str, Any], folder: Path) -> None:
 
 def _summary(name: str, case: dict[str, Any]) -> str:
     if "failed" in case:
-        return f"| {name} | failed: {case['failed']} | | | | | |"
-    stock, ours = case["stock"], case["ours"]
+        return f"| {name} | failed: {case['failed']} | | | | | | |"
+    stock, ours, estimate = case["stock"], case["ours"], case["estimate"]
     return (
         f"| {name} | {stock['logrows']} → {ours['logrows']}"
         f" | {figure(stock['prove'])} → {figure(ours['prove'])} | {_factor(case['prove_ratio'])}"
         f" | {_size(stock['prove_peak']['median'])} → {_size(ours['prove_peak']['median'])}"
         f" | {_factor(case['memory_ratio'])}"
-        f" | {_share(stock['agreement'])} → {_share(ours['agreement'])} |"
+        f" | {_share(stock['agreement'])} → {_share(ours['agreement'])}"
+        f" | {estimate['prove_factor']:.2f}, {estimate['memory_factor']:.2f} |"
     )
 
 
 def _means(means: dict[str, Any]) -> str:
     count, time, memory = means["cases"], _factor(means["prove_ratio"]), _factor(means["memory_ratio"])
-    return f"| geometric mean of {count} | | | {time} | | {memory} | |"
+    return f"| geometric mean of {count} | | | {time} | | {memory} | | |"
 
 
 def _detail(name: str, side: str, one: dict[str, Any]) -> str:

@@ -53,8 +53,14 @@ def _side(prove: float, peak: float) -> dict[str, Any]:
 
 def _results() -> dict[str, Any]:
     ratios = {"prove_ratio": 8.0, "memory_ratio": 2.0, "setup_ratio": 4.0, "setup_memory_ratio": 4.0}
+    estimate = {"prove_factor": 1.2, "memory_factor": 0.9}
     cases = {
-        "digits_mlp": {"stock": _side(8.0, 4e8), "ours": _side(1.0, 2e8), **ratios},
+        "digits_mlp": {
+            "stock": _side(8.0, 4e8),
+            "ours": _side(1.0, 2e8),
+            "estimate": estimate,
+            **ratios,
+        },
         "digits": {"failed": "EZKL's prove took more than 1800 s."},
     }
     packages = {"ezkl": "23.0.5"}
@@ -154,6 +160,9 @@ def test_the_table_shows_ratios_flags_and_failures() -> None:
     row = {name: next(line for line in lines if line.startswith(f"| {name} ")) for name in results["cases"]}
     assert "8.08 s (8.00 to 8.16) → 1.01 s (1.00 to 1.02) | 8.0×" in row["digits_mlp"]
     assert "400 MB → 200 MB | 2.0×" in row["digits_mlp"]
+    assert row["digits_mlp"].endswith("| 1.20, 0.90 |")
+    widths = {line.count("|") for line in lines[lines.index("") + 1 :] if line.startswith("| case | k")}
+    assert {line.count("|") for line in row.values()} == widths
     assert "1.50 s (1.00 to 2.00) ?" in row["lenet"]
     assert "failed: EZKL's prove took more than 1800 s." in row["digits"]
 

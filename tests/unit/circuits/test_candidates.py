@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from verinfer.circuits.candidates import (
     count_all,
     count_blocks,
@@ -15,7 +13,6 @@ from verinfer.circuits.candidates import (
 )
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
-from verinfer.verifier.errors import CouldNotCheck
 
 
 def test_a_block_ends_before_two_to_the_k() -> None:
@@ -43,12 +40,10 @@ def test_candidates_are_the_same_each_time_and_all_hold_a_limb(bmi: Path, place:
 
 
 def test_a_model_that_ezkl_cannot_import_has_no_circuit(place: Workplace, tmp_path: Path) -> None:
-    """The error says that, and is not a failure of a child."""
+    """There is nothing to choose from, which is not a failure of a child."""
     path = tmp_path / "bad.onnx"
     path.write_bytes(b"no model")
-    with pytest.raises(CouldNotCheck) as caught:
-        count_all(str(path), place)
-    assert caught.value.code == "no-circuit"
+    assert count_all(str(path), place) == []
 
 
 def _settings(rows: int) -> dict[str, Any]:

@@ -84,9 +84,9 @@ def test_the_page_is_one_file_without_scripts_and_escapes_every_string() -> None
 
 
 def test_the_page_shows_what_was_measured() -> None:
-    """Accuracy of both, agreement by class, the frontier with the chosen point, rows per layer, digests and caveats."""
+    """Accuracy of both, agreement by class, the frontier with the chosen point, cells per layer, digests and caveats."""
     text = page(card())
-    for part in ("90.00%", "75.0%", "chosen", "Rows per layer", "00" * 32, "Caveats", "Insecure SRS"):
+    for part in ("90.00%", "75.0%", "chosen", "Cells per layer", "00" * 32, "Caveats", "Insecure SRS"):
         assert part in text
     assert text.count("<circle") == 2
     assert text.count('class="chosen"') == 1

@@ -5,7 +5,7 @@ import pytest
 from verinfer.circuits.columns import count_columns
 from verinfer.circuits.cost import load_coefficients
 from verinfer.circuits.estimate import as_text, contract_bytes, estimate
-from verinfer.verifier.errors import CouldNotCheck, Malformed, UsageError
+from verinfer.verifier.errors import CouldNotCheck, Malformed
 
 from .test_cost import settings
 
@@ -36,7 +36,7 @@ def test_what_does_not_fit_is_refused_with_the_layers_to_blame(bmi: Path) -> Non
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     """Bad input gets the inspection's code, an absent file another."""
     path = tmp_path / "network.onnx"
-    with pytest.raises(UsageError) as absent:
+    with pytest.raises(CouldNotCheck) as absent:
         estimate(tmp_path)
     assert absent.value.code == "file-missing"
     path.write_bytes(b"not a model")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from verinfer.circuits import srs
+from verinfer.circuits.cache import cache_folder
 from verinfer.circuits.ceremony import CEREMONY_DIGESTS
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
@@ -59,9 +60,9 @@ def test_a_local_srs_is_made_once() -> None:
     assert first == second == srs.make_insecure(SMALL)
     assert first.provenance == "insecure-local"
     assert first.logrows == SMALL
-    kept = {path.name for path in srs.cache_folder().iterdir() if f"-{SMALL}." in path.name}
+    kept = {path.name for path in cache_folder("srs").iterdir() if f"-{SMALL}." in path.name}
     assert kept == {f"insecure-local-{SMALL}.srs", f"insecure-local-{SMALL}.lock"}
-    assert not list(srs.cache_folder().glob(".*"))
+    assert not list(cache_folder("srs").glob(".*"))
 
 
 def test_a_torn_local_srs_is_made_again() -> None:
@@ -96,7 +97,7 @@ def test_only_the_ceremonys_file_is_adopted() -> None:
     with pytest.raises(Rejected) as caught:
         srs.adopt_ceremony(made.path)
     assert caught.value.code == "insecure-srs"
-    assert not (srs.cache_folder() / f"ceremony-{SMALL}.srs").exists()
+    assert not (cache_folder("srs") / f"ceremony-{SMALL}.srs").exists()
     assert srs.find_ceremony(SMALL) is None
 
 
@@ -131,22 +132,22 @@ def test_without_a_home_of_ones_own_there_is_no_cache(
         if home is not None:
             monkeypatch.setenv(name, home)
     with pytest.raises(CouldNotCheck, match="XDG_CACHE_HOME"):
-        srs.cache_folder()
+        cache_folder("srs")
 
 
 def test_the_cache_is_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is made for its user alone; a relative XDG_CACHE_HOME counts as none; one that others may write to is not used."""
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    folder = srs.cache_folder()
+    folder = cache_folder("srs")
     assert folder == tmp_path / ".cache" / "verinfer" / "srs"
     assert folder.stat().st_mode & 0o777 == 0o700
     for mode in (0o770, 0o702):
         folder.chmod(mode)
         with pytest.raises(CouldNotCheck, match="Others may write"):
-            srs.cache_folder()
+            cache_folder("srs")
     folder.chmod(0o755)
-    assert srs.cache_folder() == folder
+    assert cache_folder("srs") == folder
 
 
 def test_the_cut_is_named_by_its_digest(quick_package: Package) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from verinfer.circuits.targets import Targets, parse_targets
+from verinfer.circuits.targets import Targets, parse_targets, require_suitable
 from verinfer.verifier.errors import UsageError
 
 
@@ -38,6 +38,8 @@ def test_targets_are_read(text: str, targets: Targets) -> None:
         "time<=1h30m",
         "accuracy>=0.9; memory<=1GB",
         "accuracy>=nan",
+        f"memory<={'9' * 400}GB",
+        f"error<={'9' * 400}",
     ],
 )
 def test_other_texts_are_refused(text: str) -> None:
@@ -45,3 +47,16 @@ def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_targets(text)
     assert caught.value.code == "target-malformed"
+
+
+@pytest.mark.parametrize(
+    ("text", "task"), [("error<=0.01, memory<=8GB", "classification"), ("accuracy>=0.999", "regression")]
+)
+def test_a_target_of_the_other_task_is_refused(text: str, task: str) -> None:
+    """It would be met by anything; the message says what to write instead."""
+    with pytest.raises(UsageError) as caught:
+        require_suitable(parse_targets(text), task)
+    assert caught.value.code == "target-malformed"
+    other = "regression" if task == "classification" else "classification"
+    require_suitable(parse_targets(text), other)
+    require_suitable(Targets(), task)

@@ -124,6 +124,24 @@ def test_a_new_supervisor_ends_old_leases(store: JobStore, make_order: MakeOrder
     assert take(store).job == job
 
 
+def test_a_job_that_ends_whoever_works_on_it_is_given_up(store: JobStore, make_order: MakeOrder) -> None:
+    """Three times it is taken up; then it has failed, and the next one's turn comes."""
+    first = store.add(make_order(), now=1.0, queue_limit=LIMIT).job
+    second = store.add(make_order(), now=2.0, queue_limit=LIMIT).job
+    assert first is not None
+    for _ in range(3):
+        lease = store.lease(now=3.0, until=9.0)
+        assert lease is not None
+        assert lease.job == first
+        store.expire_leases()
+    assert store.lease(now=3.0, until=9.0) is None
+    job = store.get(first)
+    assert (job.state, job.code) == (State.FAILED, "child-killed")
+    lease = store.lease(now=3.0, until=9.0)
+    assert lease is not None
+    assert lease.job == second
+
+
 def test_the_statement_is_stored_once(store: JobStore, make_order: MakeOrder) -> None:
     """A later attempt gets the first attempt's bytes, so the receipt's id never changes."""
     add(store, make_order())

@@ -124,6 +124,10 @@ def _tensor(index: int, **changes: Any) -> Change:
     return lambda manifest: manifest["layout"][index].update(changes)
 
 
+def _manifest_arg(**changed: Any) -> Change:
+    return lambda manifest: manifest["proof_system"]["run_args"].update(changed)
+
+
 MANIFEST_RULES: dict[str, Change] = {
     "unknown field": lambda manifest: manifest.update(srs="ceremony"),
     "no challenge": lambda manifest: manifest["layout"].pop(1),
@@ -149,6 +153,14 @@ MANIFEST_RULES: dict[str, Change] = {
         decomp_base=2, decomp_legs=15
     ),
     "bound beyond counting": lambda manifest: manifest["proof_system"]["run_args"].update(decomp_legs=65),
+    "a table of millions": _manifest_arg(lookup_range=[-(1 << 20), 1 << 20]),
+    "a table the wrong way round": _manifest_arg(lookup_range=[5, 4]),
+    "digits that are not unique": _manifest_arg(decomp_base=65537),
+    "a bound beyond whole floats": _manifest_arg(decomp_base=1 << 18, decomp_legs=3),
+    "hundreds of columns": _manifest_arg(num_inner_cols=65),
+    "inputs of absurd scale": _manifest_arg(input_scale=65),
+    "weights of absurd scale": _manifest_arg(param_scale=-65),
+    "hardly ever rebased": _manifest_arg(scale_rebase_multiplier=1001),
     "parameters private": lambda manifest: manifest["proof_system"]["run_args"].update(
         param_visibility="private"
     ),

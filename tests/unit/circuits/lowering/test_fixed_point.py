@@ -37,7 +37,7 @@ def _plan(sites: Sites) -> Plan:
 
 def _args(plan: Plan) -> dict[str, Any]:
     trial = Trial(plan, 0, -BOUND, BOUND, None)  # type: ignore[arg-type]  # how well it does is not asked
-    return tune.run_args_of(plan, trial, tune.Form(columns=1, freivalds=True), 12)
+    return tune.run_args_of(plan, (trial.low, trial.high), tune.Form(columns=1, freivalds=True), 12)
 
 
 def _integers(sample: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

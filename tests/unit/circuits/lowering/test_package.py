@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from verinfer.circuits import calibrate, lowering, stages, tune
 from verinfer.circuits import compile as building
-from verinfer.circuits import lowering, stages, tune
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.cost import Cost
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Measured, Package
+from verinfer.circuits.plan import Plan, Product, Sites, Value
 from verinfer.circuits.prove import prover_for
 from verinfer.circuits.reproduce import reproduce
 from verinfer.circuits.targets import Targets
@@ -83,21 +85,83 @@ def test_an_input_beyond_the_tables_is_told_with_its_layer(lowered: Package, pla
     assert "relu_" in caught.value.message or "gemm_" in caught.value.message
 
 
-def test_useless_numbers_are_not_reproduced(
-    made: Lowered, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A dishonest owner's circuit with weights of no bits has the recorded rewrites, keys and all; the samples show it."""
+def _forge(made: Lowered, quick: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **changed: Any) -> Package:
+    """A dishonest owner's package, with other numbers than the search found and keys that fit."""
     rewrites = made.choice.offer.rewrites
     assert rewrites.plan is not None
-    useless = replace(rewrites.plan, weights=tuple(1 for _ in rewrites.plan.weights))
-    offer = replace(made.choice.offer, rewrites=replace(rewrites, plan=useless))
+    plan = replace(rewrites.plan, **changed)
+    offer = replace(made.choice.offer, rewrites=replace(rewrites, plan=plan))
     with monkeypatch.context() as owner:
         owner.setattr(tune, "choose", lambda *_arguments, **_named: replace(made.choice, offer=offer))
         owner.setattr(stages, "same_function", lambda *_arguments: True)
-        package = _compile(quick, tmp_path / "bad")
+        return _compile(quick, out)
+
+
+def test_useless_numbers_are_not_reproduced(
+    made: Lowered, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of no bits have the fp32 function that the model has, and on samples of the owner's choice they may agree."""
+    plan = made.choice.offer.rewrites.plan
+    assert plan is not None
+    package = _forge(made, quick, tmp_path / "bad", monkeypatch, weights=tuple(1 for _ in plan.weights))
+    monkeypatch.setattr(calibrate, "good", lambda *_arguments: True)
     with pytest.raises(Rejected) as caught:
         reproduce(package, quick / "network.onnx", spec=None, on_progress=_quiet)
     assert caught.value.code == "not-reproduced"
+    assert "bits" in caught.value.message
+
+
+def test_useless_values_are_not_reproduced(
+    made: Lowered, quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values between layers with hardly a bit: weights say nothing of that, samples do."""
+    plan = made.choice.offer.rewrites.plan
+    assert plan is not None
+    coarse = tuple(min(fraction, 0) for fraction in plan.fractions)
+    package = _forge(made, quick, tmp_path / "bad", monkeypatch, fractions=coarse)
+    with pytest.raises(Rejected) as caught:
+        reproduce(package, quick / "network.onnx", spec=None, on_progress=_quiet)
+    assert caught.value.code == "not-reproduced"
+    assert "samples" in caught.value.message
+
+
+def test_an_auditor_brings_samples(lowered: Package, quick: Path, tmp_path: Path) -> None:
+    """The package's are its owner's choice, and the result says whose they were."""
+    mine = tmp_path / "mine.npz"
+    with np.load(quick / "samples.npz", allow_pickle=False) as samples:
+        np.savez(mine, allow_pickle=False, **{name: samples[name][:5] for name in samples.files})
+    network = quick / "network.onnx"
+    result = reproduce(lowered, network, spec=None, samples=mine, on_progress=_quiet)
+    assert (result.own_samples, result.fidelity.samples) == (True, 5)
+    assert not reproduce(lowered, network, spec=None, on_progress=_quiet).own_samples
+
+
+SITES = Sites(
+    (
+        Product("first", rows=1, terms=2, columns=2, largest=0.7, integral=False),
+        Product("counts", rows=1, terms=2, columns=2, largest=3.0, integral=True),
+    ),
+    (Value("x", given=True, curve=False),),
+)
+PLAN = Plan(scale=5, weights=(5, 0), fractions=(5,), paired=(False, False))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"weights": (1, 0)},
+        {"weights": (5,)},
+        {"weights": (5, 0, 5)},
+        {"fractions": ()},
+        {"fractions": (5, 5)},
+        {"paired": (False,)},
+        {"scale": 2},
+    ],
+)
+def test_numbers_that_no_search_gives_are_a_fault(changed: dict[str, Any]) -> None:
+    """Too few bits, or other counts than the network has places: those would be ignored, and give one circuit many names."""
+    assert lowering.fault_of(PLAN, SITES) is None
+    assert lowering.fault_of(replace(PLAN, **changed), SITES)
 
 
 def test_an_owner_cannot_publish_a_network_that_computes_something_else(

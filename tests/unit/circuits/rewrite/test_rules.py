@@ -113,3 +113,20 @@ def test_the_rules_lower_the_rows_of_lenet(tmp_path: Path) -> None:
         for path in (LENET, after)
     )
     assert 2 * after_rows < before_rows, (before_rows, after_rows)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [[1.0, 1e30, 2.0], [1.0, 2.0, 3e38], [1.0, 2.0, np.nan], [1.0, np.inf, 2.0]],
+    ids=["one huge sample", "the last one huge", "not a number", "infinite"],
+)
+def test_no_sample_hides_what_the_others_show(tmp_path: Path, build: Any, inputs: list[float]) -> None:
+    """An owner who may choose the samples cannot make the comparison blind with one of them."""
+    paths = {offset: tmp_path / f"{offset}.onnx" for offset in (0.0, 3.0)}
+    for offset, path in paths.items():
+        node = helper.make_node("Add", ["x", "c"], ["y"])
+        path.write_bytes(build([1, 1], [node], {"c": np.array([offset], np.float32)}).SerializeToString())
+    np.savez(tmp_path / "x.npz", allow_pickle=False, x=np.asarray(inputs, np.float32).reshape(-1, 1, 1))
+    place = Workplace(directory=tmp_path, limits=heavy_limits())
+    found = place.onnx("compare", first=paths[0.0], second=paths[3.0], inputs=tmp_path / "x.npz")
+    assert not found <= 0.5
