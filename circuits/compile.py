@@ -33,6 +33,7 @@ from .calibrate import Outputs, Reference, Samples
 from .disk import naming_full_disk
 from .journal import open_journal
 from .native import PARSE_LIMITS, Workplace, heavy_limits
+from .offers import Offer
 from .package import BUNDLE_PARTS, Measured, Package, open_package, write_index
 from .prove import read_proof
 from .srs import Srs
@@ -171,7 +172,7 @@ class _TrialProofs:
     srs: Path | None
     insecure_srs: bool
 
-    def __call__(self, offer: tune.Offer) -> float | None:
+    def __call__(self, offer: Offer) -> float | None:
         """Seconds of the bare proving call; None where this offer cannot be built here."""
         with tempfile.TemporaryDirectory(dir=self.place.directory) as aside:
             home, run_args = Path(aside), offer.run_args

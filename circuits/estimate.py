@@ -24,6 +24,7 @@ from .columns import Columns, count_columns
 from .cost import Coefficients, Cost, fits, load_coefficients, predict
 from .locate import explain
 from .native import PARSE_LIMITS, Workplace, heavy_limits, usable_memory
+from .offers import Offer, Rewrites, count_cells, pairings, rule_names, shapes
 from .plan import Plan, Sites
 from .profile import Layer, heaviest, profile
 from .stages import apply_rules, rewrite_and_wrap
@@ -130,16 +131,16 @@ def contract_bytes(columns: Columns) -> int:
     return 7_600 + 900 * columns.advice + 500 * lookups
 
 
-def _plain_offers(plain: Path, coefficients: Coefficients, place: Workplace) -> list[tune.Offer]:
+def _plain_offers(plain: Path, coefficients: Coefficients, place: Workplace) -> list[Offer]:
     """EZKL's own numbers, with all rewrites or none, whichever has fewer cells; raises what `explain` gives."""
     probe = _candidates()[-1].run_args()
-    best: tuple[int, tune.Rewrites, Path] | None = None
-    for rules in ((), tune.rule_names(place)):
-        rewrites, wrapped = tune.Rewrites(rules), place.directory / f"wrapped-{len(rules)}.onnx"
+    best: tuple[int, Rewrites, Path] | None = None
+    for rules in ((), rule_names(place)):
+        rewrites, wrapped = Rewrites(rules), place.directory / f"wrapped-{len(rules)}.onnx"
         rewrite_and_wrap(plain, rewrites.to_json(), 0, wrapped, place)
         settings = count_rows(str(wrapped), [probe], place)[0]
-        if settings is not None and (best is None or tune.count_cells(settings) < best[0]):
-            best = (tune.count_cells(settings), rewrites, wrapped)
+        if settings is not None and (best is None or count_cells(settings) < best[0]):
+            best = (count_cells(settings), rewrites, wrapped)
     if best is None:
         raise explain(plain, probe, place)
     _, rewrites, wrapped = best
@@ -152,21 +153,21 @@ def _plain_offers(plain: Path, coefficients: Coefficients, place: Workplace) -> 
         for at in _sizes(candidate, settings)
     ]
     return [
-        tune.Offer(rewrites, candidate.run_args(), settings, predict(settings, coefficients))
+        Offer(rewrites, candidate.run_args(), settings, predict(settings, coefficients))
         for candidate, settings in sized
     ]
 
 
-def _lowered_offers(plain: Path, place: Workplace) -> list[tune.Offer]:
+def _lowered_offers(plain: Path, place: Workplace) -> list[Offer]:
     """Lowerings at middling numbers, where the network can be lowered."""
-    rules = tune.rule_names(place)
+    rules = rule_names(place)
     sites = lowering.read_sites(apply_rules(plain, rules, place), place)
     if sites is None:
         return []
     return [
         offer
-        for paired in tune.pairings(sites)
-        for offer in tune.shapes(plain, tune.Rewrites(rules, _middling(sites, paired)), _TABLE, place)
+        for paired in pairings(sites)
+        for offer in shapes(plain, Rewrites(rules, _middling(sites, paired)), _TABLE, place)
     ]
 
 

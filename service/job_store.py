@@ -152,10 +152,10 @@ class JobStore:
             _finish(connection, lease, State.SUCCEEDED, _end(now, receipt_digest=digest))
             receipt_store.insert(connection, digest, receipt, proof="ready", now=now)
 
-    def fail(self, lease: Lease, code: str, *, now: float) -> None:
-        """End the job with a code. Raises `Refused` (``lease-lost``)."""
+    def fail(self, lease: Lease, code: str, *, now: float, detail: str | None = None) -> None:
+        """End the job with a code, and words for the client if it is the client's doing. Raises `Refused` (``lease-lost``)."""
         with self._database.write() as connection:
-            _finish(connection, lease, State.FAILED, _end(now, code=code))
+            _finish(connection, lease, State.FAILED, _end(now, code=code, detail=detail))
 
     def stop(self, lease: Lease, *, now: float) -> None:
         """End a running job that the client cancelled. Raises `Refused` (``lease-lost``)."""
@@ -176,7 +176,7 @@ def _finish(connection: sa.Connection, lease: Lease, state: State, values: dict[
     connection.execute(sa.delete(proofs).where(proofs.c.job == lease.job))
 
 
-def _end(now: float, **values: str) -> dict[str, Any]:
+def _end(now: float, **values: str | None) -> dict[str, Any]:
     # A job that has ended keeps no inputs.
     return {"finished_at": now, "lease_until": None, "inputs": None, **values}
 
@@ -220,6 +220,7 @@ def _get(connection: sa.Connection, job: str) -> Job:
         mode=row.mode,
         state=State(row.state),
         code=row.code,
+        detail=row.detail,
         receipt_digest=row.receipt_digest,
         cancel_requested=bool(row.cancel_requested),
         created_at=datetime.fromtimestamp(row.created_at, UTC),

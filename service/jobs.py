@@ -67,6 +67,7 @@ class Job:
     mode: Mode
     state: State
     code: str | None
+    detail: str | None
     receipt_digest: str | None
     cancel_requested: bool
     created_at: datetime

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from verinfer.circuits.native import heavy_limits
 from verinfer.verifier import keys
-from verinfer.verifier.errors import CouldNotCheck, VerinferError
+from verinfer.verifier.errors import CouldNotCheck, UsageError, VerinferError
 from verinfer.verifier.jail import JailError, Limits, hide_memory
 
 from . import logs
@@ -161,6 +161,7 @@ class Supervisor:
     def _finish(self, running: _Running) -> str:
         """Bring the job to its end and say which; raises `Refused` (``lease-lost``)."""
         lease = running.lease
+        detail = None
         with tempfile.TemporaryDirectory(dir=self._folder.work, ignore_cleanup_errors=True) as directory:
             try:
                 receipt = make_receipt(
@@ -177,6 +178,8 @@ class Supervisor:
                 return "succeeded"
             except VerinferError as error:
                 code = error.code
+                # The client's own doing; what else fails is for the log.
+                detail = error.message[:2000] if isinstance(error, UsageError) else None
             except Exception:  # noqa: BLE001 - a fault of ours ends this job and no other
                 _log.exception("a job failed inside the service", extra={"facts": {"job": lease.job}})
                 code = "internal"
@@ -185,7 +188,7 @@ class Supervisor:
         if code == "child-cancelled":
             self._store.stop(lease, now=time.time())
             return "cancelled"
-        self._store.fail(lease, code, now=time.time())
+        self._store.fail(lease, code, now=time.time(), detail=detail)
         return code
 
     def _place(self, directory: Path, cancelled: threading.Event) -> PreparedPlace:

@@ -34,6 +34,8 @@ jobs = Table(
     Column("inputs", LargeBinary),
     Column("state", String(16), nullable=False),
     Column("code", String(64)),
+    # What the client can do about it; nothing of the service's own troubles.
+    Column("detail", String(2000)),
     Column("cancel_requested", Integer, nullable=False),
     Column("token", Integer, nullable=False),
     Column("lease_until", Float),

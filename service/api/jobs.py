@@ -81,6 +81,6 @@ def _describe(job: Job, events: Events) -> dict[str, Any]:
         "receipt_digest": job.receipt_digest,
         "receipt": f"/v1/receipts/{job.receipt_digest}" if job.receipt_digest else None,
         "code": job.code,
-        "detail": describe(job.code) if job.code else None,
+        "detail": job.detail or (describe(job.code) if job.code else None),
     }
     return {name: value for name, value in entries.items() if value is not None}

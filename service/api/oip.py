@@ -125,7 +125,7 @@ async def _answer(parts: Parts, package: Package, asked: InferRequest, job: Job)
     if job.state is State.CANCELLED:
         return problem("job-cancelled", job=job.id)
     if job.code is not None:
-        return problem(job.code, job=job.id)
+        return problem(job.code, job.detail or "", job=job.id)
     headers = {"Location": f"/v1/jobs/{job.id}", "Retry-After": "1"}
     return JSONResponse(
         answers.with_job(asked, package.manifest.model, job.id), status_code=202, headers=headers

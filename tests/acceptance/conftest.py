@@ -71,11 +71,16 @@ class Server:
             return httpx.Response(503)
 
     def infer(
-        self, *, mode: str = "zk", headers: dict[str, str] | None = None, nonce: str = NONCE
+        self,
+        *,
+        mode: str = "zk",
+        headers: dict[str, str] | None = None,
+        nonce: str = NONCE,
+        sample: tuple[float, float, float] = (0.5, -0.25, 1.0),
     ) -> httpx.Response:
         """Ask about one sample."""
         body = {
-            "inputs": [{"name": "habits", "shape": [1, 3], "datatype": "FP32", "data": [0.5, -0.25, 1.0]}],
+            "inputs": [{"name": "habits", "shape": [1, 3], "datatype": "FP32", "data": sample}],
             "parameters": {"mode": mode, "nonce": nonce},
         }
         return self.http.post("/v2/models/bmi/infer", json=body, headers=headers)

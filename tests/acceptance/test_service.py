@@ -64,6 +64,21 @@ def test_a_proven_answer_over_http_is_verified_offline(
     assert all(json.loads(line)["message"] for line in log.splitlines())
 
 
+def test_an_unusual_input_is_told_where_it_does_not_fit(server: Server, bmi_package: Package) -> None:
+    """Nothing is proven of it; problem and job name the layer in which a value leaves the circuit's range."""
+    tensor = bmi_package.manifest.tensors("input")[0]
+    largest = (bmi_package.manifest.proof_system.bound - 1) / 2.0**tensor.scale
+    response = server.infer(sample=(largest, largest, largest))
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, "value-out-of-range")
+    state = server.job(problem["job"])
+    assert (state["status"], state["code"]) == ("failed", "value-out-of-range")
+    for said in (problem["detail"], state["detail"]):
+        assert "layer" in said
+        assert "gemm" in said
+    assert server.infer().status_code == 200
+
+
 def test_progress_can_be_watched(server: Server) -> None:
     """Server-sent events show a job from its phases to its end."""
     job = server.submit()

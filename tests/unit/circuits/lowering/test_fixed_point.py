@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from verinfer.circuits import stages, tune
+from verinfer.circuits import offers, stages
 from verinfer.circuits.lowering import Trial, read_sites
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.plan import Plan, Sites
@@ -37,7 +37,7 @@ def _plan(sites: Sites) -> Plan:
 
 def _args(plan: Plan) -> dict[str, Any]:
     trial = Trial(plan, 0, -BOUND, BOUND, None)  # type: ignore[arg-type]  # how well it does is not asked
-    return tune.run_args_of(plan, (trial.low, trial.high), tune.Form(columns=1, freivalds=True), 12)
+    return offers.run_args_of(plan, (trial.low, trial.high), offers.Form(columns=1, freivalds=True), 12)
 
 
 def _integers(sample: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -55,7 +55,7 @@ class _Lowered:
         assert sites is not None
         self.plan = _plan(sites)
         self.wrapped = place.directory / "wrapped.onnx"
-        rewrites = tune.Rewrites(plan=self.plan).to_json()
+        rewrites = offers.Rewrites(plan=self.plan).to_json()
         stages.rewrite_and_wrap(self.given, rewrites, SCALE, self.wrapped, place)
 
     def fields(self, sample: npt.NDArray[np.float32]) -> list[list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verinfer.circuits import calibrate, lowering, stages, tune
+from verinfer.circuits import calibrate, lowering, offers, stages, tune
 from verinfer.circuits import compile as building
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.cost import Cost
@@ -28,7 +28,7 @@ def _quiet(_phase: str, _share: float) -> None:
 
 def _only_lowerings(patch: pytest.MonkeyPatch) -> None:
     """Few numbers, to save time, and none of EZKL's own."""
-    patch.setattr(tune, "_plain_offers", lambda *_arguments: [])
+    patch.setattr(tune, "plain_offers", lambda *_arguments: [])
     patch.setattr(tune, "_MOST_PROVED", 1)
     for name, numbers in {"SCALES": (5, 7), "ACTIVATION_BITS": (7, 10), "WEIGHT_BITS": (6, 8)}.items():
         patch.setattr(lowering, name, numbers)
@@ -211,8 +211,8 @@ _MEASURED = Measured(setup_ms=1, witness_ms=1, prove_ms=2000, verify_ms=1, prove
 )
 def test_a_target_bounds_estimates_and_real_proofs(targets: Targets, met: bool) -> None:
     """Bytes and seconds, up to what was asked for and no further, by estimate in the search and by the clock after it."""
-    offer = tune.Offer(tune.Rewrites(), {}, {}, _COST)
-    assert tune.affordable(offer, targets) == met
+    offer = offers.Offer(offers.Rewrites(), {}, {}, _COST)
+    assert offers.affordable(offer, targets) == met
     if met:
         building.check_cost(_MEASURED, targets)
     else:
