@@ -107,4 +107,6 @@ def _read(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     for line in file:
         with suppress(ValueError, KeyError, TypeError):
             item = json.loads(line)
-            yield item["key"], item["found"]
+            key, found = item["key"], item["found"]
+            if isinstance(key, str):
+                yield key, found

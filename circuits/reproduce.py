@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -37,6 +37,8 @@ OnProgress = Callable[[str, float], None]
 LEAST_PLAIN_SCALE = 4
 """Fraction bits of inputs and weights at EZKL's own numbers, below which a circuit is not taken for its model's; the search
 starts at 6."""
+
+_COUNTING_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,8 @@ def reproduce(
     """
     manifest, system = package.manifest, package.manifest.proof_system
     require_suitable(targets, manifest.task)
-    with tempfile.TemporaryDirectory(prefix="verinfer-reproduce-") as aside, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="verinfer-reproduce-") as aside, naming_full_disk(Path(aside)):
         home = Path(aside)
-        stack.enter_context(naming_full_disk(home))
         light = Workplace(directory=home, limits=PARSE_LIMITS)
         heavy = Workplace(directory=home, limits=heavy_limits())
         on_progress("inspect", 0.0)
@@ -96,7 +97,7 @@ def reproduce(
         stages.rewrite_and_wrap(network, rewrites, system.run_args.input_scale, wrapped, light)
         _same("the wrapped ONNX", files.digest_of(wrapped), manifest.wrapped_onnx)
         on_progress("circuit", 0.0)
-        _require_affordable(manifest, wrapped, light)
+        _require_affordable(manifest, wrapped, heavy)
         circuit = stages.make_circuit(wrapped, system.run_args.to_json(), home, heavy)
         _same("the settings", files.digest_of(circuit.settings), system.settings)
         on_progress("setup", 0.0)
@@ -150,7 +151,8 @@ def _require_fine(manifest: Manifest, network: Path, place: Workplace) -> None:
 
 def _require_affordable(manifest: Manifest, wrapped: Path, place: Workplace) -> None:
     """Raise before a stranger's circuit takes this machine for hours."""
-    settings = count_rows(str(wrapped), [manifest.proof_system.run_args.to_json()], place)[0]
+    hurried = replace(place, limits=replace(place.limits, wall_seconds=_COUNTING_SECONDS))
+    settings = count_rows(str(wrapped), [manifest.proof_system.run_args.to_json()], hurried)[0]
     if settings is None:
         raise Rejected("not-reproduced", "EZKL refuses the network with the recorded run args.")
     cost = predict(settings, load_coefficients())

@@ -72,7 +72,9 @@ def test_a_search_that_ended_well_leaves_nothing(searches: Path) -> None:
     assert list(searches.iterdir()) == []
 
 
-@pytest.mark.parametrize("torn", [b'\n{"key": "', b"\n[]\n", b"\n3\n", b"\n\xff\n", b'\n{"key": []}\n'])
+@pytest.mark.parametrize(
+    "torn", [b'\n{"key": "', b"\n[]\n", b"\n3\n", b"\n\xff\n", b'\n{"key": [], "found": 1}\n']
+)
 def test_a_line_that_is_torn_spoils_no_other(searches: Path, torn: bytes) -> None:
     """A crash in the middle of a line costs that finding only, also for what is written after it."""
     _stop_after("a")
