@@ -60,7 +60,7 @@ def inspect(*, model: str) -> dict[str, Any]:
     }
 
 
-def adopt(*, model: str, output: str) -> dict[str, list[str]]:
+def adopt(*, model: str, output: str, without_head: bool = False) -> dict[str, list[str]]:
     """Write the plain form of a model from outside; gives the ``steps`` that changed it and its ``inputs``' names before.
 
     A model that is plain already is written byte for byte.
@@ -68,7 +68,7 @@ def adopt(*, model: str, output: str) -> dict[str, list[str]]:
     """
     given = _parse(model)
     _check_graph(given, adopted=True)
-    plain, steps = adopt_model(given)
+    plain, steps = adopt_model(given, without_head=without_head)
     _settle_outputs(plain)
     _check(plain)
     data = plain.SerializeToString(deterministic=True) if steps else Path(model).read_bytes()

@@ -37,6 +37,8 @@ class Given:
     name: str
     task: Task | None = None
     labels: Sequence[str] | None = None
+    without_head: bool = False
+    """A last Softmax or ArgMax is left to whoever gets the scores."""
 
 
 def make_folder(given: Given, out: Path, place: Workplace) -> ModelSpec:
@@ -51,7 +53,7 @@ def make_folder(given: Given, out: Path, place: Workplace) -> ModelSpec:
         home = aside / "model"
         home.mkdir()
         network = home / "network.onnx"
-        found = place.onnx("adopt", model=given.onnx, output=network)
+        found = place.onnx("adopt", model=given.onnx, output=network, without_head=given.without_head)
         edges = place.onnx("inspect", model=network)
         rows, expected = _read_samples(given, edges["inputs"], found["inputs"], place)
         samples = home / "samples.npz"

@@ -65,6 +65,11 @@ class _Duration(click.ParamType[float]):
     "--labels", type=File, help="For a bare ONNX file: the classes, one a line; default: 0, 1, 2, ..."
 )
 @click.option(
+    "--cut-head",
+    is_flag=True,
+    help="For a bare ONNX file: leave a last Softmax or ArgMax to the client; its scores say the same label.",
+)
+@click.option(
     "--target",
     default="",
     metavar="TEXT",
@@ -118,13 +123,20 @@ def compile_(
 
 @contextmanager
 def _as_folder(
-    model: Path, *, data: Path | None, name: str | None, task: Task | None, labels: Path | None
+    model: Path,
+    *,
+    data: Path | None,
+    name: str | None,
+    task: Task | None,
+    labels: Path | None,
+    cut_head: bool,
 ) -> Iterator[Path]:
     """The model folder itself, or one made for a while from a bare ONNX file."""
     if model.is_dir():
-        if any(item is not None for item in (data, name, task, labels)):
+        if cut_head or any(item is not None for item in (data, name, task, labels)):
             raise UsageError(
-                "usage", "--data, --name, --task and --labels go with an ONNX file, not with a folder."
+                "usage",
+                "--data, --name, --task, --labels and --cut-head go with an ONNX file, not with a folder.",
             )
         yield model
         return
@@ -136,6 +148,7 @@ def _as_folder(
         name=_model_name(name or model.stem),
         task=task,
         labels=None if labels is None else _read_lines(labels),
+        without_head=cut_head,
     )
     with tempfile.TemporaryDirectory(prefix="verinfer-adopt-") as aside:
         place = Workplace(directory=Path(aside), limits=heavy_limits())
@@ -198,6 +211,7 @@ def reproduce(
             "verdict": "reproduced",
             "circuit": result.circuit,
             "srs": result.provenance,
+            "adopted": list(result.adopted),
             "meaning_compared": result.meaning_compared,
             "samples": result.fidelity.samples,
             "own_samples": result.own_samples,
@@ -211,6 +225,10 @@ def reproduce(
         f"  against fp32 on {result.fidelity.samples} samples: same largest output on"
         f" {result.fidelity.agreement:.2%}, largest error {result.fidelity.error:.3g}"
     )
+    if result.adopted:
+        click.echo(f"  ADOPTED: the model is a plain form of that file, by {', '.join(result.adopted)}")
+    if "cut-head" in result.adopted:
+        click.echo("  HEAD CUT: its answers are what the file's last Softmax or ArgMax would take")
     if not result.own_samples:
         click.echo("  THE OWNER'S SAMPLES: give some of your own with --samples")
     if result.provenance != "ceremony":

@@ -23,7 +23,7 @@ from verinfer.verifier.srs import Provenance
 from . import calibrate, lowering, stages
 from .calibrate import Fidelity, Reference
 from .candidates import count_rows
-from .compile import DEFAULT_TARGETS, MODEL_LIMIT
+from .compile import DEFAULT_TARGETS
 from .cost import fits, load_coefficients, predict
 from .disk import naming_full_disk
 from .native import PARSE_LIMITS, Workplace, heavy_limits, usable_memory
@@ -48,6 +48,8 @@ class Reproduced:
     circuit: str
     fidelity: Fidelity
     provenance: Provenance
+    adopted: tuple[str, ...]
+    """Steps that made the model of the auditor's file; none where it is that file."""
     own_samples: bool
     meaning_compared: bool
 
@@ -80,13 +82,8 @@ def reproduce(
             raise CouldNotCheck(
                 "native-missing", f"The circuit was made by ezkl {system.version}; install that one."
             )
-        if sha256(files.read(network, limit=MODEL_LIMIT)) != manifest.model.onnx:
-            # The owner may have compiled the plain form of this file, which adoption makes, the same every time.
-            plain = home / "plain.onnx"
-            with suppress(Malformed):
-                light.onnx("adopt", model=network, output=plain)
-                network = plain
-        _same("the ONNX file", sha256(files.read(network, limit=MODEL_LIMIT)), manifest.model.onnx)
+        network, adopted = _adopted(network, manifest.model.onnx, light)
+        _same("the ONNX file", files.digest_of(network), manifest.model.onnx)
         if spec is not None:
             _compare_meaning(manifest, parse_spec(files.read(spec, limit=SPEC_LIMIT)))
         stages.inspect(network, manifest, light)
@@ -125,9 +122,22 @@ def reproduce(
         manifest.digest,
         fidelity,
         srs.provenance,
+        adopted,
         own_samples=samples is not None,
         meaning_compared=spec is not None,
     )
+
+
+def _adopted(network: Path, wanted: str, place: Workplace) -> tuple[Path, tuple[str, ...]]:
+    """The file with the digest `wanted` that adoption makes of this one, the same every time, and how; or the file itself."""
+    if files.digest_of(network) != wanted:
+        for without_head in (False, True):
+            plain = place.directory / f"plain-{int(without_head)}.onnx"
+            with suppress(Malformed):
+                found = place.onnx("adopt", model=network, output=plain, without_head=without_head)
+                if files.digest_of(plain) == wanted:
+                    return plain, tuple(found["steps"])
+    return network, ()
 
 
 def _require_fine(manifest: Manifest, network: Path, place: Workplace) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from math import prod
 from typing import Any, ClassVar
 
@@ -88,6 +89,7 @@ class _Writer:
         self._products = iter(range(len(sites.products)))
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
+        self._added = count()
         self._numbers: dict[str, _Number] = {}
         self.tabled: dict[str, str] = {}
         self.fractions: list[int] = []
@@ -188,8 +190,9 @@ class _Writer:
 
     def _plus_constant(self, number: _Number, bias: npt.NDArray[Any]) -> _Number:
         values = np.asarray(bias, np.float64) * 2.0**number.fraction
-        # EZKL quantises a constant for its place only where it is used once, and its importer merges equal ones.
-        values = values * (1 + _nudge(len(self._constants), values))
+        # EZKL quantises a constant for its place only where it is used once, and its importer merges equal ones: so each is
+        # another by a bit of its binary32 form. The twin counts alike, so that it has the same integers.
+        values = values * (1 + next(self._added) * 2.0**-23)
         constant = self._constant(_rounded(values) if self._exact else values * 2.0**-number.label)
         return _Number(self._emit("Add", [number.name, constant]), number.label, number.fraction)
 
@@ -387,12 +390,6 @@ class _Writer:
         kind = dtype or np.dtype(np.float64 if self._exact else np.float32)
         self._constants.append(numpy_helper.from_array(np.asarray(array, kind), name))
         return name
-
-
-def _nudge(index: int, values: npt.NDArray[np.float64]) -> float:
-    """A relative change that makes the `index`-th constant another one than those before, and no integer another."""
-    largest = max(float(np.abs(values).max(initial=0.0)), 1.0)
-    return float(min(index * 2.0**-23, 0.25 / largest * index / (index + 64)))
 
 
 def _rounded(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

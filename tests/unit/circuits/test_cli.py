@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from verinfer.circuits import srs
 from verinfer.circuits.package import Package
@@ -19,9 +20,9 @@ from verinfer.verifier.digest import sha256
 COMMAND = "import sys; from verinfer.verifier.cli import main; sys.argv[0] = 'verinfer'; main()"
 
 
-def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def _run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
 def _code(done: subprocess.CompletedProcess[str]) -> str:
@@ -49,9 +50,80 @@ def test_compile_refuses_a_hostile_model(quick: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_compile_needs_a_folder(tmp_path: Path) -> None:
-    """Arguments that make no sense end with exit code 2."""
-    assert _run("compile", tmp_path / "absent", "--out", tmp_path / "out").returncode == 2
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A folder with a bare ONNX file of two features, three classes and a Softmax, and samples with their answers."""
+    random = np.random.default_rng(3)
+    weights = np.array([[1.0, 0.0, -1.0], [0.0, 1.0, 0.5]], np.float32)
+    inputs = random.normal(size=(40, 2)).astype(np.float32)
+    answers = (inputs @ weights).argmax(axis=1)
+    np.savez(tmp_path / "data.npz", allow_pickle=False, x=inputs, expected=answers)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["scores"]),
+            helper.make_node("Softmax", ["scores"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "model.onnx")
+    return tmp_path
+
+
+def test_a_bare_file_is_compiled_without_its_head_and_rebuilt(bare: Path) -> None:
+    """The auditor has the file with the head, and is told that it was cut off, and whose samples were measured."""
+    model, data, out = bare / "model.onnx", bare / "data.npz", bare / "package"
+    options = ("--data", data, "--cut-head", "--insecure-srs", "--out", out)
+    done = _run("compile", model, *options, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["accuracy"]["agreement"] == 1.0
+    done = _run("reproduce", out, model, "--samples", data, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["adopted"], found["own_samples"], found["srs"]) == (["cut-head"], True, "insecure-local")
+    said = _run("reproduce", out, model).stdout
+    for part in ("REPRODUCED", "HEAD CUT", "THE OWNER'S SAMPLES", "INSECURE SRS", "NOT COMPARED"):
+        assert part in said
+
+
+def test_a_packages_own_spec_is_not_its_published_one(quick_package: Package) -> None:
+    """An auditor who names the package's own files compares its owner with himself, and must not be told otherwise."""
+    done = _run("reproduce", quick_package.folder, quick_package.path("network.onnx"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["meaning_compared"] is False
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compile", "absent", "--out", "out"),
+        ("compile", "model.onnx", "--out", "out"),
+        ("compile", "model.onnx", "--data", "data.npz", "--out", "there"),
+        ("compile", "model.onnx", "--data", "data.npz", "--name", "my model", "--out", "out"),
+        ("compile", "my model.onnx", "--data", "data.npz", "--out", "out"),
+        ("compile", "model.onnx", "--data", "data.npz", "--labels", "latin.txt", "--out", "out"),
+        ("compile", "model.onnx", "--data", "data.npz", "--target", "error<=0.1", "--out", "out"),
+        ("compile", "model.onnx", "--data", "data.npz", "--budget", "soon", "--out", "out"),
+        ("estimate", "model.onnx", "--memory", "nan"),
+        ("estimate", "model.onnx", "--memory", "inf"),
+        ("profile", "model.onnx", "--plot", "picture.png"),
+        ("srs", "make", "24"),
+    ],
+    ids=" ".join,
+)
+def test_arguments_that_make_no_sense_are_refused(arguments: tuple[str, ...], bare: Path) -> None:
+    """Exit code 2 and one line that says what to write instead; never a fault of verinfer, and nothing is made."""
+    (bare / "there").mkdir()
+    (bare / "latin.txt").write_bytes("groß\nklein\nmittel".encode("latin-1"))
+    shutil.copyfile(bare / "model.onnx", bare / "my model.onnx")
+    done = _run(*arguments, cwd=bare)
+    assert done.returncode == 2, done.stderr
+    assert "internal" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (bare / "out").exists()
 
 
 def test_reproduce_rejects_another_model(quick_package: Package, tmp_path: Path) -> None:
