@@ -11,16 +11,19 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper
 
 from verinfer.circuits import offers, stages
 from verinfer.circuits.lowering import Trial, read_sites
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.plan import Plan, Sites
+from verinfer.circuits.rewrite.fixed_point import lower
+from verinfer.circuits.rewrite.sites import find_sites
 from verinfer.circuits.srs import make_insecure
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.instances import from_field_hex, to_field_hex
 
-from .networks import NETWORKS
+from .networks import NETWORKS, Arrays, network
 
 SCALE, BOUND = 5, 2000
 SAMPLES = np.random.default_rng(3).uniform(-1.5, 1.5, (24, 1, 4)).astype(np.float32)
@@ -165,3 +168,26 @@ def _change(witness: Path) -> None:
     made["outputs"][0][0] = lie
     made["pretty_elements"] = None
     witness.write_text(json.dumps(made))
+
+
+def test_a_bias_that_is_added_often_is_another_constant_each_time() -> None:
+    """EZKL's importer merges equal constants, and quantises one that is used twice wrongly: an LSTM adds one at each step."""
+    steps = 40
+    nodes: list[onnx.NodeProto] = []
+    arrays: Arrays = {"w": np.eye(4, dtype=np.float32) * 0.5, "b": np.full(4, 900.0, np.float32)}
+    for step in range(steps):
+        taken = "x" if step == 0 else f"r{step - 1}"
+        given = "y" if step == steps - 1 else f"r{step}"
+        nodes += [
+            helper.make_node("MatMul", [taken, "w"], [f"p{step}"]),
+            helper.make_node("Add", [f"p{step}", "b"], [f"h{step}"]),
+            helper.make_node("Relu", [f"h{step}"], [given]),
+        ]
+    model = network(nodes, arrays, 4, 4)
+    sites = find_sites(model)
+    assert sites is not None
+    lowered = lower(model, _plan(sites))
+    added = {name for node in lowered.graph.node if node.op_type == "Add" for name in node.input}
+    biases = [tensor.raw_data for tensor in lowered.graph.initializer if tensor.name in added]
+    assert len(biases) == steps
+    assert len(set(biases)) == steps
