@@ -24,8 +24,9 @@ from verinfer.verifier.settings import canonical_settings
 
 from .native import Workplace
 
-LARGE_ROWS = 50_000
-_LOOKUP_RANGE = [-32768, 32768]
+SMALL_ROWS, LARGE_ROWS = 12_000, 50_000
+LOOKUPS = (4000, 16000, 32768)
+"""How far tables of curves may reach either way; a table must fit 2^k, so a short one may halve k twice."""
 _BLINDING_ROWS = 16
 _UNSTEADY_ROWS = 8
 """How far the count of rows of one block may be off between two runs; 3 was the most seen in 200."""
@@ -41,6 +42,7 @@ class Candidate:
     legs: int
     columns: int = 1
     logrows: int = 17
+    lookup: int = LOOKUPS[-1]
 
     def run_args(self) -> dict[str, Any]:
         """The run args as EZKL takes them; parameters are fixed, so weights are in the vk."""
@@ -48,7 +50,7 @@ class Candidate:
             "input_scale": self.scale,
             "param_scale": self.scale,
             "scale_rebase_multiplier": self.rebase,
-            "lookup_range": _LOOKUP_RANGE,
+            "lookup_range": [-self.lookup, self.lookup],
             "logrows": self.logrows,
             "num_inner_cols": self.columns,
             "decomp_base": self.base,
@@ -83,10 +85,11 @@ def count_all(wrapped: str, place: Workplace) -> list[tuple[Candidate, dict[str,
     probe = count_rows(wrapped, [Candidate(scale=7, rebase=2, base=16384, legs=2).run_args()], place)[0]
     if probe is None:
         return []
+    lookups = LOOKUPS if probe["required_lookups"] else LOOKUPS[-1:]
     wide = [
-        Candidate(scale=scale, rebase=rebase, base=base, legs=legs, columns=columns)
-        for (scale, rebase, base, legs), columns in product(
-            _numeric(large=probe["num_rows"] > LARGE_ROWS), (1, 2)
+        Candidate(scale=scale, rebase=rebase, base=base, legs=legs, columns=columns, lookup=lookup)
+        for (scale, rebase, base, legs), columns, lookup in product(
+            _numeric(probe["num_rows"]), (1, 2), lookups
         )
     ]
     # One count for all that have the same rows.
@@ -128,8 +131,9 @@ def _sized(candidate: Candidate, logrows: int, settings: dict[str, Any]) -> tupl
     return at, {**settings, "run_args": {**settings["run_args"], **_numbers(at)}}
 
 
-def _numbers(candidate: Candidate) -> dict[str, int]:
+def _numbers(candidate: Candidate) -> dict[str, Any]:
     return {
+        "lookup_range": [-candidate.lookup, candidate.lookup],
         "logrows": candidate.logrows,
         "input_scale": candidate.scale,
         "param_scale": candidate.scale,
@@ -137,15 +141,20 @@ def _numbers(candidate: Candidate) -> dict[str, int]:
     }
 
 
-def _numeric(*, large: bool) -> list[tuple[int, int, int, int]]:
-    """(scale, rebase multiplier, base, legs); every base^legs holds a challenge's limb. Large circuits get a short list."""
-    if large:
-        return [(6, 3, 16384, 2), (6, 2, 4096, 2), (7, 2, 256, 3), (7, 2, 16384, 2), (8, 2, 16384, 2)]
+def _numeric(rows: int) -> list[tuple[int, int, int, int]]:
+    """(scale, rebase multiplier, base, legs); every base^legs holds a challenge's limb.
+
+    Large bases have large tables and few rows: nothing for small circuits, and all that large ones can afford.
+    """
+    few_rows = [(6, 3, 16384, 2), (6, 2, 4096, 2), (7, 2, 256, 3), (7, 2, 16384, 2), (8, 2, 16384, 2)]
+    if rows > LARGE_ROWS:
+        return few_rows
     pairs = ((256, 2), (512, 2), (1024, 2), (2048, 2), (128, 3), (256, 3), (64, 4))
-    return [
+    small_tables = [
         (scale, rebase, base, legs)
         for scale, rebase, (base, legs) in product((6, 7, 8, 10), (1, 2, 3), pairs)
     ]
+    return small_tables if rows <= SMALL_ROWS else list(dict.fromkeys([*few_rows, *small_tables]))
 
 
 def _logrows(candidate: Candidate, settings: dict[str, Any]) -> list[int]:
@@ -153,7 +162,7 @@ def _logrows(candidate: Candidate, settings: dict[str, Any]) -> list[int]:
     counted = [0, settings["run_args"]["decomp_base"] - 1]
     ranges = [item for item in settings["required_range_checks"] if item != counted]
     if settings["required_lookups"]:
-        ranges.append(_LOOKUP_RANGE)
+        ranges.append([-candidate.lookup, candidate.lookup])
     floor = (
         max(candidate.base, count_instances(settings), *(high - low + 1 for low, high in ranges))
         + _BLINDING_ROWS

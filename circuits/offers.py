@@ -58,7 +58,7 @@ class Offer:
 
     @property
     def numbers(self) -> str:
-        """What decides the values that the circuit computes, as one text."""
+        """What decides the values that the circuit computes, and whether its tables hold them, as one text."""
         args = {name: self.run_args[name] for name in _NUMBERS}
         plan = replace(self.rewrites.plan, paired=()) if self.rewrites.plan else None
         return json.dumps([args, plan.to_json() if plan else None], sort_keys=True)
@@ -75,7 +75,14 @@ class Offer:
         return f"{how}, k={args['logrows']}, {args['num_inner_cols']} col, base {args['decomp_base']}^{args['decomp_legs']}"
 
 
-_NUMBERS = ("input_scale", "param_scale", "scale_rebase_multiplier", "decomp_base", "decomp_legs")
+_NUMBERS = (
+    "input_scale",
+    "param_scale",
+    "scale_rebase_multiplier",
+    "decomp_base",
+    "decomp_legs",
+    "lookup_range",
+)
 
 
 def rule_names(place: Workplace) -> tuple[str, ...]:

@@ -46,9 +46,6 @@ from .targets import Targets
 _PROBE = Candidate(scale=7, rebase=2, base=16384, legs=2)
 """Numbers at which rules are compared."""
 
-MAKE_PRODUCTS = ("fold", "batch-normalisation", "gemm", "average-pool", "global-average-pool", "convolution")
-"""Rules that turn layers into products, which are what can be lowered, whatever they win alone."""
-
 QUICK = 0.8
 """Seconds of proving below which nothing is searched any further."""
 
@@ -108,7 +105,10 @@ def choose(
     rules = tuple(journal.once("rules", [], lambda: choose_rules(network, place)))
     offers = plain_offers(network, rules, place)
     if not offers or min(offer.cost.prove_seconds for offer in offers) > QUICK:
-        offers += _lowered_offers(network, rules, reference, targets, place, journal, on_progress)
+        # Cells are not all: with other rules another shape may be the cheapest.
+        for others in [each for each in ((), rule_names(place)) if each != rules]:
+            offers += plain_offers(network, others, place)
+        offers += _lowered_offers(network, reference, targets, place, journal, on_progress)
     if not offers:
         raise explain(network, _PROBE.run_args(), place)
     fitting = [offer for offer in offers if fits(offer.cost, usable_memory())]
@@ -134,9 +134,9 @@ def choose(
 
 
 def choose_rules(network: Path, place: Workplace) -> tuple[str, ...]:
-    """Those rules without which the network has more cells, in order.
+    """Those rules without which the network has more cells than with them and the others, in order.
 
-    None where all of them together win nothing, or the network is so small that there is nothing to win.
+    None where the network is so small that there is nothing to win.
     """
     cells: dict[tuple[str, ...], float] = {}
 
@@ -155,20 +155,19 @@ def choose_rules(network: Path, place: Workplace) -> tuple[str, ...]:
         fewer = tuple(rule for rule in kept if rule != name)
         if count(fewer) <= count(kept):
             kept = fewer
-    return kept if count(kept) < count(()) else ()
+    return kept
 
 
 def _lowered_offers(
     network: Path,
-    rules: tuple[str, ...],
     reference: Reference,
     targets: Targets,
     place: Workplace,
     journal: Journal,
     on_progress: Callable[[str, float], None],
 ) -> list[Offer]:
-    """Fixed-point lowerings, where the network can be lowered."""
-    wanted = tuple(rule for rule in rule_names(place) if rule in {*rules, *MAKE_PRODUCTS})
+    """Fixed-point lowerings, where the network can be lowered; after all rules, since each turns more of it into products."""
+    wanted = rule_names(place)
     rewritten = apply_rules(network, wanted, place)
     sites = lowering.read_sites(rewritten, place)
     if sites is None:
