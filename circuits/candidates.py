@@ -85,12 +85,10 @@ def count_all(wrapped: str, place: Workplace) -> list[tuple[Candidate, dict[str,
     probe = count_rows(wrapped, [Candidate(scale=7, rebase=2, base=16384, legs=2).run_args()], place)[0]
     if probe is None:
         return []
-    lookups = LOOKUPS if probe["required_lookups"] else LOOKUPS[-1:]
     wide = [
         Candidate(scale=scale, rebase=rebase, base=base, legs=legs, columns=columns, lookup=lookup)
-        for (scale, rebase, base, legs), columns, lookup in product(
-            _numeric(probe["num_rows"]), (1, 2), lookups
-        )
+        for (scale, rebase, base, legs), columns in product(_numeric(probe["num_rows"]), (1, 2))
+        for lookup in _lookups(rebase, probe)
     ]
     # One count for all that have the same rows.
     shapes = {_shape(candidate): candidate for candidate in wide}
@@ -147,6 +145,7 @@ def _numeric(rows: int) -> list[tuple[int, int, int, int]]:
     Large bases have large tables and few rows: nothing for small circuits, and all that large ones can afford.
     """
     few_rows = [(6, 3, 16384, 2), (6, 2, 4096, 2), (7, 2, 256, 3), (7, 2, 16384, 2), (8, 2, 16384, 2)]
+    few_rows += [(6, 1, 4096, 2), (7, 1, 4096, 2), (8, 1, 16384, 2)]
     if rows > LARGE_ROWS:
         return few_rows
     pairs = ((256, 2), (512, 2), (1024, 2), (2048, 2), (128, 3), (256, 3), (64, 4))
@@ -155,6 +154,11 @@ def _numeric(rows: int) -> list[tuple[int, int, int, int]]:
         for scale, rebase, (base, legs) in product((6, 7, 8, 10), (1, 2, 3), pairs)
     ]
     return small_tables if rows <= SMALL_ROWS else list(dict.fromkeys([*few_rows, *small_tables]))
+
+
+def _lookups(rebase: int, settings: dict[str, Any]) -> tuple[int, ...]:
+    """Where products are rebased at once, what curves take is small; where later, it has the scale of a product."""
+    return LOOKUPS if settings["required_lookups"] and rebase == 1 else LOOKUPS[-1:]
 
 
 def _logrows(candidate: Candidate, settings: dict[str, Any]) -> list[int]:

@@ -19,7 +19,7 @@ from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck
 
 from . import lowering, tune
-from .candidates import LOOKUPS, Candidate, count_instances, count_rows
+from .candidates import Candidate, count_instances, count_rows
 from .columns import Columns, count_columns
 from .cost import Coefficients, Cost, fits, load_coefficients, predict
 from .locate import explain
@@ -182,7 +182,7 @@ def _middling(sites: Sites, paired: tuple[bool, ...]) -> Plan:
 
 def _candidates() -> list[Candidate]:
     return [
-        Candidate(scale=scale, rebase=rebase, base=base, legs=legs, columns=columns, lookup=LOOKUPS[1])
+        Candidate(scale=scale, rebase=rebase, base=base, legs=legs, columns=columns)
         for scale, rebase, base, legs in _NUMBERS
         for columns in (1, 2)
     ]
