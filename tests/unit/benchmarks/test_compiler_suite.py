@@ -110,14 +110,19 @@ def test_a_childs_memory_is_its_own(bmi_package: Package, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("suite")
-def test_a_step_that_fails_or_hangs_ends_with_a_code(tmp_path: Path) -> None:
+def test_a_step_that_fails_or_hangs_ends_with_a_code(bmi_package: Package, tmp_path: Path) -> None:
     """EZKL's refusal is told apart from the time limit, and neither is a measurement."""
-    run, files = _module("steps").run, {"model": tmp_path / "none", "settings": tmp_path / "settings"}
-    for limit, code in ((60.0, "child-refused"), (0.001, "child-out-of-time")):
-        with pytest.raises(ChildFailed) as caught:
-            run("gen_settings", tmp_path, limit=limit, **files)
-        assert caught.value.code == code
-        assert "gen_settings" in caught.value.message
+    run = _module("steps").run
+    with pytest.raises(ChildFailed) as caught:
+        run("gen_settings", tmp_path, model=tmp_path / "none", settings=tmp_path / "settings")
+    assert caught.value.code == "child-refused"
+    assert "gen_settings" in caught.value.message
+    keys = {"vk": tmp_path / "vk.key", "pk": tmp_path / "pk.key"}
+    given = {"compiled": bmi_package.path("model.compiled"), "srs": bmi_package.path("kzg.srs")}
+    with pytest.raises(ChildFailed) as caught:
+        run("setup", tmp_path, limit=0.001, **given, **keys)
+    assert caught.value.code == "child-out-of-time"
+    assert "setup" in caught.value.message
 
 
 @pytest.mark.usefixtures("suite")
