@@ -9,8 +9,7 @@ reach of a user without privileges.
 Sources: prctl(2), setrlimit(2), capset(2), seccomp(2), landlock(7).
 """
 
-# To import pathlib takes longer than all that is done here, and a child starts for every call.
-# ruff: noqa: PTH112, PTH113, PTH118, PTH120, PTH208
+# ruff: noqa: PTH112, PTH113, PTH118, PTH120, PTH208 - to import pathlib takes longer than all of this, in every child
 
 from __future__ import annotations
 

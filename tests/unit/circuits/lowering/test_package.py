@@ -136,6 +136,29 @@ def test_an_auditor_brings_samples(lowered: Package, quick: Path, tmp_path: Path
     assert not reproduce(lowered, network, spec=None, on_progress=_quiet).own_samples
 
 
+def test_a_lowering_is_the_last_rewrite_and_the_only_one(lowered: Package, quick: Path) -> None:
+    """Twice the same would be the same circuit under another name."""
+    rewrites = lowered.manifest.rewrites
+    manifest = lowered.manifest.model_copy(update={"rewrites": (*rewrites, rewrites[-1])})
+    renamed = replace(lowered, bundle=replace(lowered.bundle, manifest=manifest))
+    with pytest.raises(Rejected, match="one at most"):
+        reproduce(renamed, quick / "network.onnx", spec=None, on_progress=_quiet)
+
+
+def test_a_lowering_with_a_sample_on_a_ramp_is_not_offered(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search drops it, so that what is chosen can be published: EZKL's own numbers here."""
+    monkeypatch.setattr(tune, "QUICK", 0.0)
+    monkeypatch.setattr(tune, "same_function", lambda *_arguments: False)
+    for name, numbers in {"SCALES": (5,), "ACTIVATION_BITS": (10,), "WEIGHT_BITS": (8,)}.items():
+        monkeypatch.setattr(lowering, name, numbers)
+    monkeypatch.setattr(offers, "shapes", lambda *_arguments: pytest.fail("it was offered"))
+    monkeypatch.setattr(tune, "shapes", lambda *_arguments: pytest.fail("it was offered"))
+    package = _compile(quick, tmp_path / "plain", budget=0.0)
+    assert stages.LOWERING not in {item.name for item in package.manifest.rewrites}
+
+
 SITES = Sites(
     (
         Product("first", rows=1, terms=2, columns=2, largest=0.7, integral=False),
