@@ -56,8 +56,9 @@ def test_an_auditors_target_of_the_other_task_is_refused(quick_package: Package,
     assert caught.value.code == "target-malformed"
 
 
-def test_a_large_srs_is_not_begun() -> None:
+def test_a_large_srs_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits hours for what ends at a limit."""
+    monkeypatch.setattr(Workplace, "ezkl", lambda *_arguments, **_named: pytest.fail("it was begun"))
     with pytest.raises(UsageError, match="srs fetch"):
         srs.make_insecure(srs.MOST_LOCAL_LOGROWS + 1)
 
