@@ -47,9 +47,17 @@ def gen_srs(*, path: str, logrows: int) -> None:
     ezkl.gen_srs(srs_path=path, logrows=logrows)
 
 
-def setup(*, compiled: str, vk: str, pk: str, srs: str) -> bool:
-    """Compiled circuit and SRS to vk and pk."""
-    return bool(ezkl.setup(model=compiled, vk_path=vk, pk_path=pk, srs_path=srs))  # type: ignore[call-arg]  # the stubs show no defaults
+def setup(*, compiled: str, vk: str, pk: str, srs: str, uncompressed: bool = False) -> bool:
+    """Compiled circuit and SRS to vk and pk; `uncompressed` gives each selector its column (see `columns`)."""
+    return bool(
+        ezkl.setup(  # type: ignore[call-arg]  # the stubs show no defaults
+            model=compiled,
+            vk_path=vk,
+            pk_path=pk,
+            srs_path=srs,
+            disable_selector_compression=uncompressed,
+        )
+    )
 
 
 def gen_witness(*, data: str, compiled: str, witness: str, tables: Sequence[int]) -> list[list[str]]:

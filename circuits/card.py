@@ -63,6 +63,7 @@ def describe(
         "srs": provenance,
         "ezkl": system.version,
         "run_args": system.run_args.to_json(),
+        "selectors": system.selectors or "compressed",
         "rewrites": [rewrite.to_json() for rewrite in manifest.rewrites],
         "digests": {
             "ONNX file": manifest.model.onnx,

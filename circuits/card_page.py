@@ -186,6 +186,7 @@ def _making(card: Card) -> list[tuple[str, str]]:
         ("EZKL", str(card["ezkl"])),
         ("circuits looked at", str(card["candidates_tried"])),
         ("rewrites", ", ".join(rewrites) or "none"),
+        ("selectors", str(card["selectors"])),
         *((name.replace("_", " "), str(value)) for name, value in args.items()),
     ]
 

@@ -4,6 +4,10 @@ Takes the settings of ``gen_settings`` (any ``logrows`` may be put into their ru
 The rules were read off EZKL's own count, which it logs during setup, and off the sizes of keys and proofs (ezkl 23.0.5):
 advice columns are exact, fixed columns within a few in a hundred, since selectors that exclude each other share one.
 
+Selectors that exclude each other share a column, unless each gets its own (`uncompressed`).
+With shared ones proofs are made faster and in less memory. But the vk holds the selectors themselves, and whoever reads it
+compares each with each: with 88 of them at k = 15 that takes EZKL's ``verify`` 28 of 58 ms.
+
 A circuit is folded into blocks of 3 vectors of ``num_inner_cols`` columns. Freivalds' argument has blocks of its own, of
 4 vectors and 2 columns of challenges; its selectors grow with the square of their number, so one is best by far.
 """
@@ -19,6 +23,10 @@ _UNUSABLE = 6
 """Rows at the end of each column that hold no cells."""
 
 _CHALLENGES = 2
+
+_MOST_COMPARED = {True: 125e6, False: 625e6}
+"""Rows times pairs of selectors that may be compared at each check, for k up to 15 and above: 15 and 75 ms, a third of what a
+warm check may take there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,7 @@ class Columns:
     tables: int
     instances: int
     wide: bool
+    uncompressed: bool
 
     @property
     def rows(self) -> int:
@@ -53,7 +62,13 @@ class Columns:
         return self.rows * ((2 + self.extension) * (self.fixed + self.equality) + 3 * self.extension)
 
 
-def count_columns(settings: Mapping[str, Any]) -> Columns:
+def keep_uncompressed(settings: Mapping[str, Any]) -> bool:
+    """Whether a circuit with these settings has so many selectors that each should get a column."""
+    columns = count_columns(settings, uncompressed=False)
+    return columns.rows * columns.selectors**2 > _MOST_COMPARED[columns.logrows <= 15]
+
+
+def count_columns(settings: Mapping[str, Any], *, uncompressed: bool) -> Columns:
     """The columns that EZKL will make for these settings."""
     args = settings["run_args"]
     logrows, inner = args["logrows"], args["num_inner_cols"]
@@ -68,19 +83,22 @@ def count_columns(settings: Mapping[str, Any]) -> Columns:
     gates = 4 * inner * blocks + 6 * blocks
     product_gates = 6 * products**2 + (16 + 3 * inner) * products
     looked_up = (len(ranges) + lookups) * inner * blocks
+    selectors = gates + product_gates + (len(ranges) - 1 + lookups) * inner * blocks
+    # Gates that exclude each other share a column: three columns for a block's ten gates.
+    shared = looked_up + (2 * inner + 1) * blocks + 6 * products**2 + 4 * inner * products
     return Columns(
         logrows=logrows,
         blocks=blocks,
         product_blocks=products,
         advice=advice,
-        # Gates that exclude each other share a column: three columns for a block's ten gates.
-        fixed=1 + tables + looked_up + (2 * inner + 1) * blocks + 6 * products**2 + 4 * inner * products,
+        fixed=1 + tables + (selectors + 2 * inner * products if uncompressed else shared),
         equality=2 + 3 * inner * blocks + 4 * inner * products,
-        selectors=gates + product_gates + (len(ranges) - 1 + lookups) * inner * blocks,
+        selectors=selectors,
         arguments=inner * blocks * (sum(ranges) + lookups * chunks),
         tables=tables,
         instances=sum(math.prod(shape) for shape in settings["model_instance_shapes"]),
         wide=max((*ranges, chunks), default=1) > 1,
+        uncompressed=uncompressed,
     )
 
 

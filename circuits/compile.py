@@ -30,6 +30,7 @@ from verinfer.verifier.wire import validate
 
 from . import card, stages, tune
 from .calibrate import Outputs, Reference, Samples
+from .columns import keep_uncompressed
 from .disk import naming_full_disk
 from .journal import open_journal
 from .native import PARSE_LIMITS, Workplace, heavy_limits
@@ -137,7 +138,8 @@ def compile_model(
         full = choose_srs(run_args["logrows"], given=srs, insecure=insecure_srs)
         on_progress("setup", 0.0)
         started = time.perf_counter()
-        vk, pk = stages.make_keys(circuit, full, home, heavy)
+        uncompressed = keep_uncompressed(circuit.description)
+        vk, pk = stages.make_keys(circuit, full, home, heavy, uncompressed=uncompressed)
         setup_ms = _since(started)
         on_progress("self-test", 0.0)
         proof_bytes, measured = _self_test(circuit, pk, vk, full, model, run_args, heavy, setup_ms)
@@ -184,7 +186,9 @@ class _TrialProofs:
                     self.model.onnx, rewrites, run_args["input_scale"], wrapped, self.place
                 )
                 circuit = stages.make_circuit(wrapped, run_args, home, self.place)
-                vk, pk = stages.make_keys(circuit, full, home, self.place)
+                vk, pk = stages.make_keys(
+                    circuit, full, home, self.place, uncompressed=keep_uncompressed(circuit.description)
+                )
                 _, measured = _self_test(circuit, pk, vk, full, self.model, run_args, self.place, 0)
             except (CouldNotCheck, UsageError):
                 return None
@@ -297,6 +301,7 @@ def _manifest(
                 "vk": files.digest_of(vk),
                 "srs": {"full": srs.digest, "cut": sha256(srs.cut)},
                 "run_args": run_args,
+                **({"selectors": "uncompressed"} if keep_uncompressed(settings) else {}),
                 "proof_bytes": proof_bytes,
             },
             "layout": stages.layout(spec, settings),

@@ -24,7 +24,7 @@ from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import VerinferError
 
 from .cache import cache_folder
-from .columns import Columns, count_columns
+from .columns import Columns, count_columns, keep_uncompressed
 
 DEFAULTS = Path(__file__).with_name("cost.json")
 """Coefficients measured by `fit` on the machine that the file names."""
@@ -100,14 +100,23 @@ class Measurement:
     parallel: float
 
 
-def predict(settings: Mapping[str, Any], coefficients: Coefficients) -> Cost:
-    """What a circuit with these settings, whose ``logrows`` may be changed first, costs on the machine of `coefficients`."""
-    columns = count_columns(settings)
+def predict(
+    settings: Mapping[str, Any], coefficients: Coefficients, *, uncompressed: bool | None = None
+) -> Cost:
+    """What a circuit with these settings, whose ``logrows`` may be changed first, costs on the machine of `coefficients`.
+
+    `uncompressed`: whether each selector has its column; unless told, as `compile` would do it.
+    """
+    columns = count_columns(
+        settings, uncompressed=keep_uncompressed(settings) if uncompressed is None else uncompressed
+    )
     figures = {
         figure: sum(price * _COUNTS[term](columns) for term, price in prices.items())
         for figure, prices in coefficients.terms.items()
     }
-    vk_bytes = 7 + 64 * (columns.fixed + columns.equality) + columns.selectors * columns.rows // 8
+    vk_bytes = 7 + 64 * (columns.fixed + columns.equality)
+    if not columns.uncompressed:
+        vk_bytes += columns.selectors * columns.rows // 8
     return Cost(
         prove_seconds=figures["prove_seconds"] / coefficients.parallel,
         setup_seconds=figures["setup_seconds"] / coefficients.parallel,
@@ -128,7 +137,7 @@ def fits(cost: Cost, memory: int) -> bool:
 
 def solve(measured: Sequence[Measurement], machine: Mapping[str, Any]) -> Coefficients:
     """The prices, none below zero, with the least squares of relative errors over `measured`."""
-    counted = [count_columns(item.settings) for item in measured]
+    counted = [count_columns(item.settings, uncompressed=False) for item in measured]
     terms: dict[str, dict[str, float]] = {}
     for figure, names in _TERMS.items():
         wanted = np.array([getattr(item, figure) for item in measured])

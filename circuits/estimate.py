@@ -20,7 +20,7 @@ from verinfer.verifier.errors import CouldNotCheck
 
 from . import lowering, tune
 from .candidates import Candidate, count_instances, count_rows
-from .columns import Columns, count_columns
+from .columns import Columns, count_columns, keep_uncompressed
 from .cost import Coefficients, Cost, fits, load_coefficients, predict
 from .locate import explain
 from .native import PARSE_LIMITS, Workplace, heavy_limits, usable_memory
@@ -119,7 +119,7 @@ def _estimate(plain: Path, place: Workplace, memory: int) -> Estimate:
         best.run_args,
         rows,
         cost,
-        contract_bytes(count_columns(best.settings)),
+        contract_bytes(count_columns(best.settings, uncompressed=keep_uncompressed(best.settings))),
         layers,
         coefficients.machine,
     )

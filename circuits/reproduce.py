@@ -101,7 +101,7 @@ def reproduce(
         srs = open_srs(package.path("kzg.srs"))
         _same("the SRS", srs.digest, system.srs.full)
         _same("the SRS cut", sha256(srs.cut), system.srs.cut)
-        vk, pk = stages.make_keys(circuit, srs, home, heavy)
+        vk, pk = stages.make_keys(circuit, srs, home, heavy, uncompressed=system.selectors is not None)
         _same("the vk", files.digest_of(vk), system.vk)
         # It may be gigabytes, and nothing here proves.
         pk.unlink()
@@ -165,7 +165,8 @@ def _require_affordable(manifest: Manifest, wrapped: Path, place: Workplace) -> 
     settings = count_rows(str(wrapped), [manifest.proof_system.run_args.to_json()], hurried)[0]
     if settings is None:
         raise Rejected("not-reproduced", "EZKL refuses the network with the recorded run args.")
-    cost = predict(settings, load_coefficients())
+    uncompressed = manifest.proof_system.selectors is not None
+    cost = predict(settings, load_coefficients(), uncompressed=uncompressed)
     if not fits(cost, usable_memory()):
         raise CouldNotCheck(
             "model-too-large",

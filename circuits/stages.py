@@ -144,10 +144,12 @@ def make_circuit(wrapped: Path, run_args: dict[str, Any], home: Path, place: Wor
     return circuit
 
 
-def make_keys(circuit: Circuit, srs: Srs, home: Path, place: Workplace) -> tuple[Path, Path]:
-    """Vk and pk of the circuit under this SRS."""
+def make_keys(
+    circuit: Circuit, srs: Srs, home: Path, place: Workplace, *, uncompressed: bool
+) -> tuple[Path, Path]:
+    """Vk and pk of the circuit under this SRS; `uncompressed` gives each selector its column."""
     vk, pk = home / "vk.key", home / "pk.key"
-    place.ezkl("setup", compiled=circuit.compiled, vk=vk, pk=pk, srs=srs.path)
+    place.ezkl("setup", compiled=circuit.compiled, vk=vk, pk=pk, srs=srs.path, uncompressed=uncompressed)
     return vk, pk
 
 

@@ -100,6 +100,9 @@ class EzklSystem(Wire):
     vk: Hex32
     srs: SrsIdentity
     run_args: RunArgs
+    selectors: Literal["uncompressed"] | None = None
+    """A column for each selector. Absent: EZKL's default, selectors that exclude each other share one, and whoever reads the vk
+    finds out anew which."""
     proof_bytes: Positive
 
     @property

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from verinfer.verifier.errors import UsageError
+
 from . import compiler, compiler_report, environment, receipt, report
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,17 +56,27 @@ def run_receipt(models: tuple[str, ...], out: Path) -> None:
     help="For all forward passes of one circuit; how many samples were reached is in the results.",
 )
 @click.option(
+    "--add", is_flag=True, help="Keep the other cases of the results, if this machine measured them."
+)
+@click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help=f"Default: {RESULTS.name}, for all cases."
 )
-def run_compiler(names: tuple[str, ...], forward_seconds: float, out: Path | None) -> None:
+def run_compiler(names: tuple[str, ...], forward_seconds: float, add: bool, out: Path | None) -> None:
     """Circuits by stock EZKL against circuits by verinfer; all cases take an hour or two.
 
     Results are written after each case, with those that are done; exit code 1 if one failed.
     """
     machine = environment.describe()
-    target = out or (None if names else RESULTS)
+    target = out or (RESULTS if add or not names else None)
+    earlier: dict[str, Any] = {}
+    if add and target is not None:
+        try:
+            earlier = compiler.earlier_cases(target / "compiler.json", machine)
+        except UsageError as error:
+            raise click.ClickException(error.message) from error
     results: dict[str, Any] = {}
-    for found in compiler.run(names or compiler.CASES, _say, forward_seconds):
+    commit = machine["commit"]
+    for found in compiler.run(names or compiler.CASES, commit, _say, forward_seconds, earlier):
         results = {"suite": "compiler", "machine": machine, **found}
         if target is not None:
             compiler_report.write(results, target)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from verinfer.circuits.compile import Model, read_model
 from verinfer.circuits.estimate import estimate
 from verinfer.circuits.native import PARSE_LIMITS, Workplace
 from verinfer.circuits.prove import read_proof
-from verinfer.verifier.errors import VerinferError
+from verinfer.verifier.errors import UsageError, VerinferError
 from verinfer.verifier.instances import from_field_hex
 
 from . import steps
@@ -43,15 +43,28 @@ Round = dict[str, steps.Cost]
 """One proof: the costs of `gen_witness`, `prove` and `verify`."""
 
 
-def run(names: Sequence[str], say: Say, forward_seconds: float) -> Iterator[dict[str, Any]]:
-    """Measure these cases; gives `cases` and `geomean` of the results file after each.
+def run(
+    names: Sequence[str], commit: str, say: Say, forward_seconds: float, earlier: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Measure these cases; gives `cases` and `geomean` of the results file after each, with the `earlier` cases.
 
     A case that fails says why, and does not count.
     """
-    cases: dict[str, Any] = {}
+    cases = dict(earlier)
     for name in names:
-        cases[name] = _case_or_failure(name, say, forward_seconds)
-        yield {"cases": dict(cases), "geomean": geomean(cases)}
+        cases[name] = {"commit": commit, **_case_or_failure(name, say, forward_seconds)}
+        yield {"cases": {each: cases[each] for each in CASES if each in cases}, "geomean": geomean(cases)}
+
+
+def earlier_cases(path: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """The cases of a results file that this machine measured; raises `UsageError` for another machine's or other versions."""
+    if not path.exists():
+        return {}
+    results = json.loads(path.read_text())
+    varies = {"commit": None, "load_before": None}
+    if {**results["machine"], **varies} != {**machine, **varies}:
+        raise UsageError("usage", f"{path} is of another machine, or of other versions.")
+    return {name: {"commit": results["machine"]["commit"], **case} for name, case in results["cases"].items()}
 
 
 def geomean(cases: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +142,13 @@ def _estimate(name: str, ours: dict[str, Any]) -> dict[str, Any]:
 def make_keys(one: Contestant) -> steps.Cost:
     """Set the circuit up, into its home."""
     return steps.run(
-        "setup", one.home, compiled=one.compiled, vk=one.home / "vk.key", pk=one.home / "pk.key", srs=one.srs
+        "setup",
+        one.home,
+        compiled=one.compiled,
+        vk=one.home / "vk.key",
+        pk=one.home / "pk.key",
+        srs=one.srs,
+        uncompressed=one.uncompressed,
     )
 
 

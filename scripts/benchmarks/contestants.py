@@ -39,6 +39,8 @@ class Contestant:
     srs: Path
     inputs: list[Any]
     seconds: dict[str, float]
+    uncompressed: bool = False
+    """Each selector has its column; EZKL's default is no."""
 
     @property
     def description(self) -> dict[str, Any]:
@@ -90,6 +92,7 @@ def ours(model: Model, home: Path) -> Contestant:
         srs=package.path("kzg.srs"),
         inputs=[_fields(model, package.manifest, index) for index in range(len(model.fp32))],
         seconds={name: seconds[name] for name in before},
+        uncompressed=package.manifest.proof_system.selectors is not None,
     )
 
 

@@ -32,9 +32,11 @@ def compile_circuit(*, model: str, settings: str, compiled: str) -> None:
     _ezkl().compile_circuit(model=model, compiled_circuit=compiled, settings_path=settings)
 
 
-def setup(*, compiled: str, vk: str, pk: str, srs: str) -> None:
+def setup(*, compiled: str, vk: str, pk: str, srs: str, uncompressed: bool) -> None:
     """Compiled circuit and SRS to keys."""
-    _ezkl().setup(model=compiled, vk_path=vk, pk_path=pk, srs_path=srs)
+    _ezkl().setup(
+        model=compiled, vk_path=vk, pk_path=pk, srs_path=srs, disable_selector_compression=uncompressed
+    )
 
 
 def gen_witness(*, data: str, compiled: str, witness: str) -> None:

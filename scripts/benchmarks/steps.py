@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Cost:
     peak_bytes: int
 
 
-def run(function: str, home: Path, *, limit: float = STEP_SECONDS, **arguments: Path) -> Cost:
+def run(function: str, home: Path, *, limit: float = STEP_SECONDS, **arguments: Path | bool) -> Cost:
     """One step in a process of its own; raises `ChildFailed` (``child-out-of-time``, ``child-refused``, ``child-no-answer``)."""
     answer = home / f"{function}.answer"
     answer.unlink(missing_ok=True)
@@ -93,10 +93,12 @@ def forward_all(
             process.wait()
 
 
-def _command(function: str, answer: Path, arguments: dict[str, Path]) -> list[str]:
+def _command(function: str, answer: Path, arguments: Mapping[str, Path | bool]) -> list[str]:
     request = {
         "function": function,
-        "arguments": {name: str(path) for name, path in arguments.items()},
+        "arguments": {
+            name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()
+        },
         "answer": str(answer),
         "limits": asdict(heavy_limits()),
         "parent": os.getpid(),

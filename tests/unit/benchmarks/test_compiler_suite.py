@@ -59,9 +59,10 @@ def _results() -> dict[str, Any]:
             "stock": _side(8.0, 4e8),
             "ours": _side(1.0, 2e8),
             "estimate": estimate,
+            "commit": "c",
             **ratios,
         },
-        "digits": {"failed": "EZKL's prove took more than 1800 s."},
+        "digits": {"failed": "EZKL's prove took more than 1800 s.", "commit": "c"},
     }
     packages = {"ezkl": "23.0.5"}
     machine = {
@@ -163,6 +164,7 @@ def test_the_table_shows_ratios_flags_and_failures() -> None:
     results["cases"]["lenet"]["ours"]["prove"] = _samples(1.0, 2.0)
     lines = _module("compiler_report").as_table(results).splitlines()
     row = {name: next(line for line in lines if line.startswith(f"| {name} ")) for name in results["cases"]}
+    assert lines[0].endswith("commit c.")
     assert "8.08 s (8.00 to 8.16) → 1.01 s (1.00 to 1.02) | 8.0×" in row["digits_mlp"]
     assert "400 MB → 200 MB | 2.0×" in row["digits_mlp"]
     assert row["digits_mlp"].endswith("| 1.20, 0.90 |")
@@ -180,7 +182,7 @@ def test_results_are_written_where_they_were_asked_for(
     compiler, bench = _module("compiler"), importlib.import_module("benchmarks.__main__").bench
     results = _results()
     measured = {"cases": results["cases"], "geomean": results["geomean"]}
-    monkeypatch.setattr(compiler, "run", lambda _names, _say, _seconds: iter([measured]))
+    monkeypatch.setattr(compiler, "run", lambda *_arguments: iter([measured]))
     done = CliRunner().invoke(bench, ["compiler", "--out", str(tmp_path)])
     assert done.exit_code == 1
     assert json.loads(done.stdout.splitlines()[-1])["geomean"]["prove_ratio"] == pytest.approx(8.0)
@@ -192,9 +194,38 @@ def test_results_are_written_where_they_were_asked_for(
     assert done.exit_code == 0
     assert set(json.loads(done.stdout.splitlines()[-1])["cases"]) == {"digits_mlp"}
 
-    def interrupted(_names: object, _say: object, _seconds: object) -> Iterator[dict[str, Any]]:
+    def interrupted(*_arguments: object) -> Iterator[dict[str, Any]]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compiler, "run", interrupted)
     assert CliRunner().invoke(bench, ["compiler", "--out", str(tmp_path)]).exit_code != 0
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
+
+
+@pytest.mark.usefixtures("suite")
+def test_cases_measured_apart_keep_their_commits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`--add` keeps what this machine measured before, and the table names each commit; other machines' is refused."""
+    compiler, environment = _module("compiler"), _module("environment")
+    bench = importlib.import_module("benchmarks.__main__").bench
+    results = _results()
+    later = {**results["machine"], "commit": "d", "load_before": 1.0}
+    monkeypatch.setattr(environment, "describe", lambda: later)
+    monkeypatch.setattr(compiler, "_case_or_failure", lambda *_arguments: {"failed": "why"})
+    (tmp_path / "compiler.json").write_text(json.dumps({**results, "machine": {**later, "commit": "c"}}))
+    arguments = ["compiler", "--case", "lenet", "--add", "--out", str(tmp_path)]
+    done = CliRunner().invoke(bench, arguments)
+    written = json.loads((tmp_path / "compiler.json").read_text())
+    assert {name: case["commit"] for name, case in written["cases"].items()} == {
+        "digits_mlp": "c",
+        "digits": "c",
+        "lenet": "d",
+    }
+    assert "commit c (digits_mlp, digits), d (lenet)." in (tmp_path / "compiler.md").read_text()
+    assert done.exit_code == 1
+
+    (tmp_path / "compiler.json").write_text(json.dumps({**results, "machine": {**later, "cores": 64}}))
+    before = (tmp_path / "compiler.json").read_bytes()
+    done = CliRunner().invoke(bench, arguments)
+    assert done.exit_code == 1
+    assert "another machine" in done.stderr
+    assert (tmp_path / "compiler.json").read_bytes() == before

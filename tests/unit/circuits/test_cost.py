@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from verinfer.circuits import cost
-from verinfer.circuits.columns import count_columns
+from verinfer.circuits.columns import count_columns, keep_uncompressed
 from verinfer.circuits.cost import Coefficients, Measurement
 
 # Measured with ezkl 23.0.5: settings, then the columns that EZKL logs, and the sizes of pk, vk and proof.
@@ -75,7 +75,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_columns_are_those_that_ezkl_makes(name: str) -> None:
     """Advice columns and selectors are exact; keys within a tenth and proofs within a quarter of the real files."""
     given, wanted = CASES[name]
-    found, predicted = count_columns(settings(**given)), cost.predict(settings(**given), default())
+    found = count_columns(settings(**given), uncompressed=False)
+    predicted = cost.predict(settings(**given), default())
     assert (found.advice, found.selectors) == (wanted["advice"], wanted["selectors"])
     assert predicted.pk_bytes == pytest.approx(wanted["pk"], rel=0.11)
     assert predicted.vk_bytes == pytest.approx(wanted["vk"], rel=0.11)
@@ -84,10 +85,34 @@ def test_columns_are_those_that_ezkl_makes(name: str) -> None:
 
 def test_without_freivalds_there_are_no_columns_for_it() -> None:
     """`disable_freivalds` puts products into the main columns."""
-    assert (
-        count_columns(settings(logrows=12, inner=1, cells=3968, products=538, disable=True)).product_blocks
-        == 0
+    plain = settings(logrows=12, inner=1, cells=3968, products=538, disable=True)
+    assert count_columns(plain, uncompressed=False).product_blocks == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "vk"),
+    [("Freivalds, one block", 3207), ("Freivalds, three blocks", 12167)],
+)
+def test_a_column_for_each_selector_makes_a_short_vk(name: str, vk: int) -> None:
+    """The vk has only points then, as many as EZKL's own file; the pk is longer for it."""
+    given, _ = CASES[name]
+    each, shared = (
+        cost.predict(settings(**given), default(), uncompressed=uncompressed)
+        for uncompressed in (True, False)
     )
+    assert each.vk_bytes == vk
+    assert each.pk_bytes > shared.pk_bytes
+    assert each.prove_bytes > shared.prove_bytes
+
+
+def test_selectors_share_columns_until_reading_the_vk_takes_too_long() -> None:
+    """Up to k = 15 a check may take 50 ms, above that 200 ms; a small circuit's selectors take no time."""
+    assert not keep_uncompressed(settings(logrows=12, inner=1, cells=3968, products=538))
+    apart = {
+        logrows: keep_uncompressed(settings(logrows=logrows, inner=1, cells=60_000, products=80_000))
+        for logrows in (15, 16)
+    }
+    assert apart == {15: True, 16: False}
 
 
 def test_a_larger_circuit_never_costs_less() -> None:

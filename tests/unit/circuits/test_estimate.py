@@ -48,5 +48,5 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("inner", "size"), [(1, 10_424), (2, 13_380), (4, 19_885), (8, 28_229)])
 def test_contract_sizes_are_near_those_that_were_compiled(inner: int, size: int) -> None:
     """One block of 1, 2, 4 and 8 inner columns, as compiled from a real circuit."""
-    columns = count_columns(settings(logrows=13, inner=inner, cells=2048))
+    columns = count_columns(settings(logrows=13, inner=inner, cells=2048), uncompressed=False)
     assert contract_bytes(columns) == pytest.approx(size, rel=0.1)

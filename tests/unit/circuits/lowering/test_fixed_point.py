@@ -140,7 +140,7 @@ def test_a_forged_witness_does_not_verify(name: str, place: Workplace) -> None:
     home, args = place.directory, _args(lowered.plan)
     circuit = stages.make_circuit(lowered.wrapped, args, home, place)
     srs = make_insecure(12)
-    vk, pk = stages.make_keys(circuit, srs, home, place)
+    vk, pk = stages.make_keys(circuit, srs, home, place, uncompressed=False)
     data, witness, proof = (home / part for part in ("data.json", "witness.json", "proof.json"))
     data.write_text(json.dumps({"input_data": lowered.fields(SAMPLES[0])}))
     place.ezkl(
