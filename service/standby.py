@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,11 @@ class _Checkers:
 
     standby: Standby
 
-    def take(self) -> _Taken:
-        """A child and its directory; to close them early does no harm."""
-        return self.standby.take(CHECK)
+    @contextmanager
+    def child(self) -> Iterator[tuple[Child, Path]]:
+        """A child and its directory, which the standby closes."""
+        child, directory = self.standby.take(CHECK)
+        yield child, Path(directory.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

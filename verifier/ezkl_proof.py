@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -29,49 +29,61 @@ VERIFY_LIMITS = Limits(memory_bytes=4 * GIB, cpu_seconds=60, file_bytes=64 << 20
 class Children(Protocol):
     """Gives children of the module ``_ezkl``, each for one call, with a directory of its own."""
 
-    def take(self) -> tuple[Child, tempfile.TemporaryDirectory[str]]:
-        """A child and its directory; the taker closes both."""
+    def child(self) -> AbstractContextManager[tuple[Child, Path]]:
+        """A child and its directory, until the context ends."""
         ...
 
 
 class FreshChildren:
     """Starts a child when one is wanted."""
 
-    def take(self) -> tuple[Child, tempfile.TemporaryDirectory[str]]:
-        """A child and its directory; the taker closes both."""
-        try:
-            directory = tempfile.TemporaryDirectory(prefix="verinfer-verify-", ignore_cleanup_errors=True)
-        except OSError as error:
-            raise CouldNotCheck("file-missing", f"There is no place for temporary files: {error}.") from error
-        try:
-            return Child(
-                "verinfer.verifier._ezkl", limits=VERIFY_LIMITS, directory=Path(directory.name)
-            ), directory
-        except BaseException:
-            directory.cleanup()
-            raise
+    @contextmanager
+    def child(self) -> Iterator[tuple[Child, Path]]:
+        """A child and its directory, until the context ends."""
+        with ExitStack() as stack:
+            yield _start(stack)
 
 
 class WaitingChildren:
     """Keeps one started child in waiting, which hides its start-up time; close it when done.
 
+    The next one starts when a check has its answer, so that it takes no processor from it.
     The thread that makes and uses it must live as long as it does (see `Child`).
     """
 
     def __init__(self) -> None:
-        self._fresh = FreshChildren()
-        self._next = self._fresh.take()
+        self._stack = ExitStack()
+        self._next: tuple[Child, Path] | None = _start(self._stack)
 
-    def take(self) -> tuple[Child, tempfile.TemporaryDirectory[str]]:
-        """The waiting child; the next one starts at once."""
-        taken, self._next = self._next, self._fresh.take()
-        return taken
+    @contextmanager
+    def child(self) -> Iterator[tuple[Child, Path]]:
+        """The child in waiting, or a new one if there is none, until the context ends."""
+        with self._stack.pop_all() as stack:
+            taken, self._next = self._next, None
+            yield taken or _start(stack)
+        # What keeps the next one from starting is for the next check to say.
+        with suppress(CouldNotCheck, OSError):
+            self._next = _start(self._stack)
 
     def close(self) -> None:
         """End the waiting child."""
-        child, directory = self._next
-        child.close()
-        directory.cleanup()
+        self._next = None
+        self._stack.close()
+
+
+def _start(stack: ExitStack) -> tuple[Child, Path]:
+    """A child and its directory, which `stack` closes; raises `CouldNotCheck` or OSError."""
+    with ExitStack() as undo:
+        try:
+            directory = undo.enter_context(
+                tempfile.TemporaryDirectory(prefix="verinfer-verify-", ignore_cleanup_errors=True)
+            )
+        except OSError as error:
+            raise CouldNotCheck("file-missing", f"There is no place for temporary files: {error}.") from error
+        child = Child("verinfer.verifier._ezkl", limits=VERIFY_LIMITS, directory=Path(directory))
+        undo.callback(child.close)
+        stack.push(undo.pop_all())
+    return child, Path(directory)
 
 
 class EzklCheck:
@@ -90,7 +102,7 @@ class EzklCheck:
             raise Rejected(
                 "proof-invalid", f"The proof has {len(proof)} bytes; this circuit's have {expected}."
             )
-        with self._child() as (child, directory):
+        with self._children.child() as (child, directory):
             paths = _write_files(directory, _proof_file(proof, _instances(statement, bundle)), bundle)
             try:
                 accepted = child.call("verify", {**paths, "version": bundle.manifest.proof_system.version})
@@ -100,15 +112,6 @@ class EzklCheck:
                 raise
         if accepted is not True:
             raise Rejected("proof-invalid")
-
-    @contextmanager
-    def _child(self) -> Iterator[tuple[Child, Path]]:
-        child, directory = self._children.take()
-        try:
-            yield child, Path(directory.name)
-        finally:
-            child.close()
-            directory.cleanup()
 
 
 def _instances(statement: Statement, bundle: Bundle) -> list[str]:

@@ -43,11 +43,15 @@ class Samples:
         }
 
 
-def repeat(work: Callable[[], object], times: int, *, warm_up: int = 1) -> Samples:
-    """Seconds of `times` calls, after `warm_up` calls that do not count."""
+def repeat(work: Callable[[], object], times: int, *, warm_up: int = 1, rest: float = 0.0) -> Samples:
+    """Seconds of `times` calls, after `warm_up` calls that do not count; `rest` seconds before each."""
     for _ in range(warm_up):
         work()
-    return Samples("s", tuple(_seconds(work) for _ in range(times)))
+    values = []
+    for _ in range(times):
+        time.sleep(rest)
+        values.append(_seconds(work))
+    return Samples("s", tuple(values))
 
 
 def repeat_in_pairs(

@@ -1,7 +1,8 @@
 """The suite ``receipt``: what a proven answer costs to make and to check.
 
 For each model, in one run: EZKL's proving call alone, by turns with the whole way through the service, which is one POST that
-waits; the command line's verification, cold; the library's, warm, with a child in waiting.
+waits; the command line's verification, cold; the library's, warm, with a child in waiting; and the library's where each
+check follows the last at once, and waits for its child to start.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,10 @@ REPEATS = {"bmi": 9, "breast_cancer": 9, "digits": 9, "lenet": 3}
 
 REST_SECONDS = 1.0
 """Before each proof: the service gets its next children ready after an answer, and that must not slow down the other side."""
+
+
+WARM_REST_SECONDS = 0.3
+"""Before each warm check, in which the next child starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,9 @@ def _model(name: str, home: Path, say: Callable[[str], None]) -> dict[str, Any]:
     )
     children = WaitingChildren()
     try:
-        warm = repeat(lambda: _verify(home, answers[-1], EzklCheck(children)), 30, warm_up=3)
+        check = partial(_verify, home, answers[-1], EzklCheck(children))
+        warm = repeat(check, 30, warm_up=3, rest=WARM_REST_SECONDS)
+        in_a_row = repeat(check, 30, warm_up=3)
     finally:
         children.close()
     return {
@@ -98,6 +106,7 @@ def _model(name: str, home: Path, say: Callable[[str], None]) -> dict[str, Any]:
         "service_added_seconds": service_samples.median - bare_samples.median,
         "verify_cold": cold.to_json(),
         "verify_warm": warm.to_json(),
+        "verify_in_a_row": in_a_row.to_json(),
     }
 
 

@@ -6,6 +6,8 @@ import base64
 import json
 import tempfile
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,18 +90,17 @@ class _Says:
     def __init__(self, answer: object) -> None:
         self._answer = answer
 
-    def take(self) -> Any:
+    @contextmanager
+    def child(self) -> Iterator[Any]:
         """Itself as the child, and a directory."""
-        return self, tempfile.TemporaryDirectory()
+        with tempfile.TemporaryDirectory() as directory:
+            yield self, Path(directory)
 
     def call(self, _function: str, _arguments: object) -> object:
         """The answer, or a failure."""
         if isinstance(self._answer, str) and self._answer.startswith("child-"):
             raise ChildFailed(self._answer)
         return self._answer
-
-    def close(self) -> None:
-        """Nothing to end."""
 
 
 @pytest.mark.parametrize("answer", [False, None, 1, "true", "True", {}, [True], 0])
