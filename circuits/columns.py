@@ -52,6 +52,11 @@ class Columns:
         return 1 << self.logrows
 
     @property
+    def compared(self) -> int:
+        """Rows times pairs of selectors that whoever reads the vk compares."""
+        return 0 if self.uncompressed else self.rows * self.selectors**2
+
+    @property
     def extension(self) -> int:
         """By how much the domain of the quotient is larger than that of the circuit."""
         return 8 if self.wide else 4
@@ -65,7 +70,7 @@ class Columns:
 def keep_uncompressed(settings: Mapping[str, Any]) -> bool:
     """Whether a circuit with these settings has so many selectors that each should get a column."""
     columns = count_columns(settings, uncompressed=False)
-    return columns.rows * columns.selectors**2 > _MOST_COMPARED[columns.logrows <= 15]
+    return columns.compared > _MOST_COMPARED[columns.logrows <= 15]
 
 
 def count_columns(settings: Mapping[str, Any], *, uncompressed: bool) -> Columns:

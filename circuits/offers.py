@@ -170,7 +170,7 @@ def affordable(offer: Offer, targets: Targets) -> bool:
     )
 
 
-def order_of(offer: Offer) -> tuple[int, int, str]:
-    """Cheapest first; within a tenth, shorter proofs, which verify faster."""
+def order_of(offer: Offer) -> tuple[int, float, str]:
+    """Cheapest first; within a tenth, those whose proofs verify faster."""
     tenths = math.floor(math.log(offer.cost.prove_seconds) / math.log(1.1))
-    return tenths, offer.cost.proof_bytes, offer.label
+    return tenths, offer.cost.verify_seconds, offer.label

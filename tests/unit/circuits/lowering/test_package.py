@@ -217,6 +217,7 @@ _COST = Cost(
     pk_bytes=1,
     vk_bytes=1,
     proof_bytes=1,
+    verify_seconds=0.02,
     logrows=9,
     blocks=1,
 )
@@ -279,3 +280,17 @@ def test_an_auditor_may_ask_for_more_than_the_owner(quick_package: Package, quic
             targets=Targets(error=1e-12),
         )
     assert caught.value.code == "not-reproduced"
+
+
+def test_of_equally_cheap_circuits_the_one_that_verifies_faster_comes_first() -> None:
+    """A tenth of proving time counts for nothing against the time of every check; more than that decides."""
+
+    def offer(prove: float, verify: float) -> offers.Offer:
+        cost = replace(_COST, prove_seconds=prove, verify_seconds=verify)
+        return offers.Offer(
+            offers.Rewrites(), {"input_scale": 7, "scale_rebase_multiplier": 2, "logrows": 9, "num_inner_cols": 1,
+                                "decomp_base": 256, "decomp_legs": 2}, {}, cost
+        )  # fmt: skip
+
+    slow_check, quick_check, dear = offer(2.0, 0.12), offer(2.05, 0.03), offer(3.0, 0.01)
+    assert sorted([dear, slow_check, quick_check], key=offers.order_of) == [quick_check, slow_check, dear]
