@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import zipfile
-from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from verinfer.verifier.manifest import CHALLENGE_NAME
 from .operators import OPERATORS
 from .rewrite.adoption import ADOPTED
 from .rewrite.adoption import adopt as adopt_model
+from .rewrite.batch import batch as batch_model
 from .rewrite.rules import replay
 
 DTYPES: dict[int, str] = {TensorProto.FLOAT: "FP32", TensorProto.INT64: "INT64"}
@@ -78,6 +78,16 @@ def adopt(*, model: str, output: str, without_head: bool = False) -> dict[str, l
         "steps": steps,
         "inputs": [value.name for value in given.graph.input if value.name not in initialised],
     }
+
+
+def batch(*, model: str, output: str, count: int) -> None:
+    """Write the network of one sample as a network of `count`; raises `Malformed` (``model-refused``) with the reason."""
+    try:
+        made = batch_model(_load(model), count)
+    except ValueError as error:
+        raise _refusal(f"it cannot be batched: {error}") from error
+    _check(made)
+    Path(output).write_bytes(made.SerializeToString(deterministic=True))
 
 
 def cut_after(*, model: str, output: str, count: int) -> dict[str, str]:
@@ -204,8 +214,11 @@ def load(*, model: str) -> str:
     return f"onnxruntime {onnxruntime.__version__}"
 
 
-def infer(*, inputs: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """One fp32 inference of the loaded model: tensors as base64 of little-endian bytes, by name."""
+def infer(*, inputs: dict[str, dict[str, Any]], samples: int = 1) -> dict[str, str]:
+    """fp32 inference of the loaded model: tensors as base64 of little-endian bytes, by name.
+
+    With several `samples`, each tensor has a row for each, and each row goes through the model alone.
+    """
     assert _loaded is not None
     feed = {
         name: np.frombuffer(base64.b64decode(item["value"]), dtype=NUMPY[item["dtype"]]).reshape(
@@ -214,8 +227,16 @@ def infer(*, inputs: dict[str, dict[str, Any]]) -> dict[str, str]:
         for name, item in inputs.items()
     }
     names = [value.name for value in _loaded.get_outputs()]
-    results: Iterable[Any] = _loaded.run(names, feed)
-    return {name: _bytes(np.asarray(value)) for name, value in zip(names, results, strict=True)}
+    results = [
+        _loaded.run(
+            names, {name: array[row : row + 1] for name, array in feed.items()} if samples > 1 else feed
+        )
+        for row in range(samples)
+    ]
+    return {
+        name: _bytes(np.concatenate([np.asarray(result[index]) for result in results]))
+        for index, name in enumerate(names)
+    }
 
 
 def _bytes(array: npt.NDArray[Any]) -> str:

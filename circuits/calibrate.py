@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from math import inf, isfinite
+from typing import Any, Protocol
 
 from verinfer.verifier import files
 from verinfer.verifier.digest import CHALLENGE_LIMBS
 from verinfer.verifier.errors import VerinferError
 from verinfer.verifier.instances import from_field_hex, to_field_hex
-from verinfer.verifier.manifest import Manifest
-from verinfer.verifier.model_spec import ModelSpec
 from verinfer.verifier.numbers import dequantise, quantise
+from verinfer.verifier.wire import Dtype
 
 from .native import Workplace
 from .targets import Targets
@@ -28,8 +28,49 @@ _SCREEN = 16
 _ROW_BUDGET = 36_000_000
 """Rows of forward passes spent on one candidate, about half a minute: every sample of a small circuit, 100 of LeNet-5."""
 
-Described = ModelSpec | Manifest
-"""What says a model's tensors and task: its spec, or a manifest that copies it."""
+
+class TensorDescribed(Protocol):
+    """One tensor."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the network."""
+        ...
+
+    @property
+    def dtype(self) -> Dtype:
+        """FP32 or INT64."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+        ...
+
+
+class Described(Protocol):
+    """What says a model's tensors and task: its spec, a manifest that copies it, or a batch of it."""
+
+    @property
+    def inputs(self) -> Sequence[TensorDescribed]:
+        """The inputs, in order."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[TensorDescribed]:
+        """The outputs, in order."""
+        ...
+
+    @property
+    def task(self) -> str:
+        """Classification or regression."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The classes of a classification."""
+        ...
+
 
 Outputs = Sequence[Sequence[Sequence[float]]]
 """fp32 outputs: by sample, by tensor, flat."""
@@ -42,7 +83,7 @@ Samples = dict[str, list[list[float] | list[int]]]
 class Fidelity:
     """How a circuit compares with the fp32 model on samples; `error` is absolute, in the outputs' own units.
 
-    `outputs`: the circuit's own, by sample and tensor, from which the rest follows.
+    `outputs`: the circuit's own, by forward pass and tensor, from which the rest follows.
     """
 
     samples: int
@@ -56,11 +97,13 @@ class Reference:
     """What circuits are compared with: a model's tensors and task, preprocessed samples, and fp32's outputs.
 
     There may be fewer outputs than samples; then the first ones count.
+    With a `batch`, each of the samples and outputs is so many in one, row by row.
     """
 
     spec: Described
     samples: Samples
     outputs: Outputs
+    batch: int = 1
 
 
 def screened(
@@ -112,13 +155,11 @@ def measure(
         if answers is None:
             return None
         results += answers
-    return compare(results[:count], expected[:count], settings["model_output_scales"])
+    return compare(results[:count], expected[:count], settings["model_output_scales"], reference.batch)
 
 
 def compare(
-    results: Sequence[Sequence[Sequence[str]]],
-    expected: Outputs,
-    scales: Sequence[int],
+    results: Sequence[Sequence[Sequence[str]]], expected: Outputs, scales: Sequence[int], batch: int = 1
 ) -> Fidelity:
     """Agreement of the first output's argmax, and the largest absolute error over all outputs."""
     values = [
@@ -128,14 +169,15 @@ def compare(
         ]
         for tensors in results
     ]
-    return agree(values, expected)
+    return agree(values, expected, batch)
 
 
-def agree(values: Outputs, expected: Outputs) -> Fidelity:
-    """Agreement of the first output's argmax, and the largest absolute error over all outputs."""
+def agree(values: Outputs, expected: Outputs, batch: int = 1) -> Fidelity:
+    """Agreement of the first output's argmax, in each of its `batch` rows, and the largest absolute error over all outputs."""
     agreed, error = 0, 0.0
     for mine, wanted in zip(values, expected, strict=True):
-        agreed += mine[0].index(max(mine[0])) == list(wanted[0]).index(max(wanted[0]))
+        pairs = zip(rows(mine[0], batch), rows(wanted[0], batch), strict=True)
+        agreed += sum(one.index(max(one)) == other.index(max(other)) for one, other in pairs)
         error = max(
             error,
             *(
@@ -144,7 +186,35 @@ def agree(values: Outputs, expected: Outputs) -> Fidelity:
                 for value, other in zip(tensor, others, strict=True)
             ),
         )
-    return Fidelity(len(values), agreed / len(values), error, values)
+    count = len(values) * batch
+    return Fidelity(count, agreed / count, error, values)
+
+
+def by_sample(outputs: Outputs, batch: int) -> Outputs:
+    """The outputs of each sample, from those of each forward pass."""
+    return [[rows(tensor, batch)[row] for tensor in tensors] for tensors in outputs for row in range(batch)]
+
+
+def rows(values: Sequence[float], batch: int) -> list[list[float]]:
+    """The parts of a flat tensor that belong to each sample."""
+    size = len(values) // batch
+    return [list(values[start : start + size]) for start in range(0, len(values), size)]
+
+
+def largest_difference(found: Outputs, expected: Outputs) -> float:
+    """The largest difference of outputs, each relative to the largest output of its forward pass; infinite for no number."""
+    largest = 0.0
+    for mine, wanted in zip(found, expected, strict=True):
+        pairs = [
+            (value, other)
+            for tensor, others in zip(mine, wanted, strict=True)
+            for value, other in zip(tensor, others, strict=True)
+        ]
+        if not all(isfinite(value) for pair in pairs for value in pair):
+            return inf
+        scale = max(abs(other) for _, other in pairs) or 1.0
+        largest = max(largest, *(abs(value - other) / scale for value, other in pairs))
+    return largest
 
 
 def good(fidelity: Fidelity, reference: Reference, targets: Targets) -> bool:
@@ -153,8 +223,8 @@ def good(fidelity: Fidelity, reference: Reference, targets: Targets) -> bool:
     A label is the place of the largest of several numbers, of the first output of a classification. Every other output may be
     off by a share of its own range.
     """
-    expected = reference.outputs[: fidelity.samples]
-    has_label = reference.spec.task == "classification" and len(expected[0][0]) > 1
+    expected = reference.outputs[: len(fidelity.outputs)]
+    has_label = reference.spec.task == "classification" and len(expected[0][0]) > reference.batch
     if has_label and fidelity.agreement < targets.agreement:
         return False
     return all(

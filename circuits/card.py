@@ -19,10 +19,11 @@ from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.srs import Provenance
 
 from .accuracy import Accuracy, compare, read_truth
-from .calibrate import Fidelity, Reference
+from .calibrate import Fidelity, Reference, by_sample
 from .card_page import page
 from .native import Workplace, heavy_limits, machine_memory
 from .package import Measured
+from .prices import Price
 from .profile import profile
 from .tune import Choice, Point
 
@@ -34,6 +35,7 @@ def write_card(
     choice: Choice,
     measured: Measured,
     provenance: Provenance,
+    prices: Sequence[Price],
 ) -> None:
     """Write ``card.json``, ``card.md`` and ``card.html`` for the files of a package in `home`."""
     with tempfile.TemporaryDirectory(dir=home.parent, prefix="card.") as aside:
@@ -45,6 +47,7 @@ def write_card(
         "accuracy": _accuracy(truth, reference, choice.fidelity).to_json(),
         "frontier": [asdict(point) for point in _frontier(choice, measured)],
         "layers": [layer.to_json() for layer in layers],
+        "batch_prices": [asdict(price) for price in prices],
     }
     files.write_atomically(home / "card.json", json.dumps(card, indent=2).encode() + b"\n")
     files.write_atomically(home / "card.md", as_markdown(card).encode())
@@ -60,6 +63,7 @@ def describe(
         "model": manifest.model.to_json(),
         "circuit": manifest.digest,
         "task": manifest.task,
+        "batch": manifest.samples,
         "srs": provenance,
         "ezkl": system.version,
         "run_args": system.run_args.to_json(),
@@ -98,7 +102,11 @@ def describe(
 
 def _accuracy(truth: Sequence[int] | None, reference: Reference, fidelity: Fidelity) -> Accuracy:
     spec = reference.spec
-    return compare(fidelity.outputs, reference.outputs[: fidelity.samples], truth, spec.labels, spec.task)
+    mine, fp32 = (
+        by_sample(outputs, reference.batch)
+        for outputs in (fidelity.outputs, reference.outputs[: len(fidelity.outputs)])
+    )
+    return compare(mine, fp32, truth, spec.labels, spec.task)
 
 
 def _frontier(choice: Choice, measured: Measured) -> tuple[Point, ...]:
@@ -146,7 +154,27 @@ def as_markdown(card: dict[str, Any]) -> str:
         f"| verify | {cost['verify_ms']} ms, its process included |",
         f"| proof, pk | {cost['proof_bytes']} B, {cost['pk_bytes'] / 1e6:.1f} MB |",
         "",
+        *_by_batch(card),
         f"Times are of one proof on {machine['cores']} cores ({machine['processor']}), child processes included.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _by_batch(card: dict[str, Any]) -> list[str]:
+    """What one sample costs in batches of several sizes, for a circuit of a batch."""
+    if card["batch"] == 1:
+        return []
+    share = card["cost"]["prove_ms"] / 1000 / card["batch"]
+    rows = [
+        f"| {price['batch']} | {price['seconds']:.3g} s | {price['prove_bytes'] / 1e6:.0f} MB |"
+        for price in card["batch_prices"]
+    ]
+    return [
+        f"One proof is about {card['batch']} samples: {share:.3g} s for each. By estimate:",
+        "",
+        "| samples in a proof | proving time for each | memory |",
+        "|---|---|---|",
+        *rows,
+        "",
+    ]

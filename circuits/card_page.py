@@ -45,6 +45,7 @@ def page(card: Card) -> str:
         _tiles(card),
         _accuracy(card),
         _frontier(card.get("frontier") or ()),
+        _by_batch(card),
         _layers(card.get("layers") or ()),
         _table("Cost", _cost(card)),
         _table("How it was made", _making(card)),
@@ -80,7 +81,7 @@ def _tiles(card: Card) -> str:
     )
     tiles = [
         quality,
-        (f"{cost['prove_ms'] / 1000:.2f} s", "to prove one answer"),
+        (f"{cost['prove_ms'] / 1000:.2f} s", _answers(card)),
         (_bytes(cost["prove_peak_bytes"]), "memory for it"),
         (_bytes(cost["proof_bytes"]), "proof"),
         (f"{cost['verify_ms']} ms", "to verify it"),
@@ -89,6 +90,11 @@ def _tiles(card: Card) -> str:
         f"<div class=tile><b>{escape(value)}</b><span>{escape(what)}</span></div>" for value, what in tiles
     )
     return f"<div class=tiles>{inside}</div>"
+
+
+def _answers(card: Card) -> str:
+    batch = card.get("batch", 1)
+    return "to prove one answer" if batch == 1 else f"to prove {batch} answers at once"
 
 
 def _accuracy(card: Card) -> str:
@@ -150,6 +156,34 @@ def _frontier(points: Sequence[Card]) -> str:
     )
 
 
+def _by_batch(card: Card) -> str:
+    prices = card.get("batch_prices") or ()
+    if not prices:
+        return ""
+    dots = [
+        Dot(
+            price["batch"],
+            price["seconds"],
+            f"{price['batch']} samples in a proof: {price['seconds']:.3g} s for each, {_bytes(price['prove_bytes'])}",
+            price["batch"] == card["batch"],
+        )
+        for price in prices
+    ]
+    plot = scatter(dots, "price of a sample", "samples in one proof", "seconds to prove, for each sample")
+    body = "".join(
+        f"<tr><td class=n>{price['batch']}</td><td class=n>{price['seconds']:.3g}</td>"
+        f"<td class=n>{_bytes(price['prove_bytes'])}</td></tr>"
+        for price in prices
+    )
+    head = (
+        "<tr><th class=n>samples in a proof</th><th class=n>seconds for each</th><th class=n>memory</th></tr>"
+    )
+    return (
+        "<h2>Price of a sample</h2><p class=note>By estimate; this circuit's batch is orange.</p>"
+        f"<div class=wide>{plot}</div><div class=wide><table>{head}{body}</table></div>"
+    )
+
+
 def _layers(layers: Sequence[Card]) -> str:
     if not layers:
         return ""
@@ -186,7 +220,7 @@ def _making(card: Card) -> list[tuple[str, str]]:
         ("EZKL", str(card["ezkl"])),
         ("circuits looked at", str(card["candidates_tried"])),
         ("rewrites", ", ".join(rewrites) or "none"),
-        ("selectors", str(card["selectors"])),
+        *((("selectors", str(card["selectors"])),) if "selectors" in card else ()),
         *((name.replace("_", " "), str(value)) for name, value in args.items()),
     ]
 

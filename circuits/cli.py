@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from verinfer.verifier import files
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import UsageError
+from verinfer.verifier.manifest import MOST_BATCHED
 from verinfer.verifier.terminal import say
 from verinfer.verifier.wire import Name
 
@@ -83,6 +84,11 @@ class _Duration(click.ParamType[float]):
     help="After this no more trial proofs are made.",
 )
 @click.option(
+    "--batch",
+    type=click.IntRange(2, MOST_BATCHED),
+    help="One proof is about so many samples of one client, which share its price.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The package's folder; must not exist."
 )
 @click.option("--srs", type=File, help="A full SRS file; default: the ceremony's from the cache.")
@@ -96,6 +102,7 @@ def compile_(
     srs: Path | None,
     target: str,
     budget: float,
+    batch: int | None,
     *,
     insecure_srs: bool,
     as_json: bool,
@@ -117,6 +124,7 @@ def compile_(
             on_progress=on_progress,
             targets=targets,
             budget=budget,
+            batch=batch,
         )
     _print_card(package, as_json=as_json)
 
@@ -257,8 +265,15 @@ def card(package: Path, *, as_json: bool) -> None:
     type=click.FloatRange(min=0.1, max=1e6),
     help="GB that may be used; default: nine tenths of this machine's.",
 )
+@click.option(
+    "--batch",
+    type=click.IntRange(1, MOST_BATCHED),
+    default=1,
+    show_default=True,
+    help="How many samples one proof is about.",
+)
 @click.option("--json", "as_json", is_flag=True)
-def estimate(model: Path, memory: float | None, *, fit: bool, as_json: bool) -> None:
+def estimate(model: Path, memory: float | None, batch: int, *, fit: bool, as_json: bool) -> None:
     """Say what a circuit of MODEL (a model folder or an ONNX file) would take, or that it cannot fit."""
     if fit:
         with (
@@ -269,7 +284,8 @@ def estimate(model: Path, memory: float | None, *, fit: bool, as_json: bool) -> 
             fit_costs(place, lambda share: on_progress("fit", share))
     if memory is not None and math.isnan(memory):
         raise UsageError("usage", "--memory takes a number of GB.")
-    found = estimates.estimate(model, memory=None if memory is None else int(memory * 1e9))
+    limit = None if memory is None else int(memory * 1e9)
+    found = estimates.estimate(model, memory=limit, batch=batch)
     click.echo(json.dumps(found.to_json()) if as_json else estimates.as_text(found, load_coefficients()))
 
 

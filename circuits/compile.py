@@ -28,7 +28,7 @@ from verinfer.verifier.model_spec import SPEC_LIMIT, ModelSpec, parse_spec
 from verinfer.verifier.numbers import quantise
 from verinfer.verifier.wire import validate
 
-from . import card, stages, tune
+from . import batching, card, stages, tune
 from .calibrate import Outputs, Reference, Samples
 from .columns import keep_uncompressed
 from .disk import naming_full_disk
@@ -36,6 +36,7 @@ from .journal import open_journal
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .offers import Offer
 from .package import BUNDLE_PARTS, Measured, Package, open_package, write_index
+from .prices import prices
 from .prove import read_proof
 from .srs import Srs
 from .srs import choose as choose_srs
@@ -55,25 +56,21 @@ BUDGET = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model folder, read and inspected."""
+    """A model folder, read and inspected: `network` and `reference` are what the circuit is made of, a batch perhaps."""
 
     folder: Path
+    spec: ModelSpec
+    network: Path
     reference: Reference
 
     @property
-    def spec(self) -> ModelSpec:
-        """The model's spec."""
-        assert isinstance(self.reference.spec, ModelSpec)
-        return self.reference.spec
-
-    @property
     def samples(self) -> Samples:
-        """Its preprocessed samples."""
+        """Its preprocessed samples, or batches of them."""
         return self.reference.samples
 
     @property
     def fp32(self) -> Outputs:
-        """The fp32 outputs for each sample."""
+        """The fp32 outputs for each sample or batch."""
         return self.reference.outputs
 
     @property
@@ -91,10 +88,11 @@ def compile_model(
     on_progress: OnProgress,
     targets: Targets = DEFAULT_TARGETS,
     budget: float = BUDGET,
+    batch: int | None = None,
 ) -> Package:
     """Build the package `out` from the model folder `folder`: the cheapest circuit that meets the targets.
 
-    `budget`: seconds after which no more trial proofs are made.
+    `budget`: seconds after which no more trial proofs are made. `batch`: how many samples one proof is about.
     A search that was stopped goes on from what its journal in the cache says.
     Raises `UsageError`, `Malformed` or `CouldNotCheck`; then `out` does not exist.
     """
@@ -105,7 +103,7 @@ def compile_model(
     with (
         files.folder_aside(out) as aside,
         naming_full_disk(out.parent),
-        open_journal(*_identity(folder, targets)) as journal,
+        open_journal(*_identity(folder, targets, batch)) as journal,
     ):
         scratch, home = aside / "scratch", aside / "package"
         (home / "verify").mkdir(parents=True)
@@ -114,11 +112,11 @@ def compile_model(
         heavy = Workplace(directory=scratch, limits=heavy_limits())
 
         on_progress("inspect", 0.0)
-        model = read_model(folder, light)
+        model = read_model(folder, light, batch)
         require_suitable(targets, model.spec.task)
         wrapped = home / "wrapped.onnx"
         choice = tune.choose(
-            model.onnx,
+            model.network,
             model.reference,
             targets,
             heavy,
@@ -130,8 +128,8 @@ def compile_model(
         run_args = choice.offer.run_args
         on_progress("circuit", 0.0)
         rewrites = choice.offer.rewrites.to_json()
-        stages.rewrite_and_wrap(model.onnx, rewrites, run_args["input_scale"], wrapped, light)
-        if not stages.same_function(model.onnx, wrapped, model.reference, light):
+        stages.rewrite_and_wrap(model.network, rewrites, run_args["input_scale"], wrapped, light)
+        if not stages.same_function(model.network, wrapped, model.reference, light):
             raise CouldNotCheck("rewrite-differs")
         circuit = stages.make_circuit(wrapped, run_args, home, heavy)
         on_progress("srs", 0.0)
@@ -147,18 +145,19 @@ def compile_model(
         on_progress("package", 0.0)
         manifest = _manifest(model, wrapped, circuit, vk, full, choice, proof_bytes)
         _fill(home, model, circuit, vk, full, manifest)
-        card.write_card(home, manifest, model.reference, choice, measured, full.provenance)
+        by_batch = prices(model.onnx, manifest.batch)
+        card.write_card(home, manifest, model.reference, choice, measured, full.provenance, by_batch)
         write_index(home, measured, run_args["logrows"])
         open_package(home)
         home.rename(out)
     return open_package(out)
 
 
-def _identity(folder: Path, targets: Targets) -> Iterator[str]:
+def _identity(folder: Path, targets: Targets, batch: int | None) -> Iterator[str]:
     """What a search depends on; raises `CouldNotCheck` (``file-missing``)."""
     for name in ("network.onnx", "spec.json", "samples.npz"):
         yield files.digest_of(folder / name)
-    yield repr(targets)
+    yield repr((targets, batch))
     # In a checkout the code changes without a new version.
     for path in sorted(Path(__file__).parent.glob("**/*.py")):
         yield files.digest_of(path)
@@ -183,7 +182,7 @@ class _TrialProofs:
                 full = choose_srs(run_args["logrows"], given=self.srs, insecure=self.insecure_srs)
                 rewrites = offer.rewrites.to_json()
                 stages.rewrite_and_wrap(
-                    self.model.onnx, rewrites, run_args["input_scale"], wrapped, self.place
+                    self.model.network, rewrites, run_args["input_scale"], wrapped, self.place
                 )
                 circuit = stages.make_circuit(wrapped, run_args, home, self.place)
                 vk, pk = stages.make_keys(
@@ -195,15 +194,19 @@ class _TrialProofs:
             return measured.prove_ms / 1000
 
 
-def read_model(folder: Path, place: Workplace) -> Model:
-    """Read and inspect a model folder; raises `UsageError` or `Malformed` if spec and ONNX file do not belong together."""
+def read_model(folder: Path, place: Workplace, batch: int | None = None) -> Model:
+    """Read and inspect a model folder, and put its samples together by `batch`.
+
+    Raises `UsageError` or `Malformed` if spec and ONNX file do not belong together, and what `batching.batch` raises.
+    """
     spec = parse_spec(files.read(folder / "spec.json", limit=SPEC_LIMIT))
     onnx = folder / "network.onnx"
     if sha256(files.read(onnx, limit=MODEL_LIMIT)) != spec.onnx:
         raise UsageError("model-refused", f"{onnx} is not the file that spec.json names.")
     stages.inspect(onnx, spec, place)
     samples = stages.read_samples(folder / "samples.npz", spec, place)
-    return Model(folder, Reference(spec, samples, stages.run_fp32(onnx, spec, samples, place)))
+    reference = Reference(spec, samples, stages.run_fp32(onnx, spec, samples, place))
+    return Model(folder, spec, *batching.batch(onnx, reference, batch, place))
 
 
 def _self_test(
@@ -228,7 +231,7 @@ def _self_test(
             to_field_hex(quantise(value, scale, bound=bound, field=item.name))
             for value in model.samples[item.name][0]
         ]
-        for item, scale in zip(model.spec.inputs, scales, strict=False)
+        for item, scale in zip(model.reference.spec.inputs, scales, strict=False)
     ]
     tensors.append([to_field_hex(0)] * CHALLENGE_LIMBS)
     challenge = [to_field_hex(secrets.randbelow(1 << 16)) for _ in range(CHALLENGE_LIMBS)]
@@ -304,12 +307,13 @@ def _manifest(
                 **({"selectors": "uncompressed"} if keep_uncompressed(settings) else {}),
                 "proof_bytes": proof_bytes,
             },
-            "layout": stages.layout(spec, settings),
+            "layout": stages.layout(model.reference.spec, settings),
             "quantisation": "binary64-half-away-from-zero",
             "task": spec.task,
             "inputs": [item.to_json() for item in spec.inputs],
             "outputs": [item.to_json() for item in spec.outputs],
             **({"labels": list(spec.labels)} if spec.labels is not None else {}),
+            **({"batch": model.reference.batch} if model.reference.batch > 1 else {}),
         },
         code="manifest-malformed",
     )

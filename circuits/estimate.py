@@ -56,12 +56,14 @@ class Estimate:
     contract_bytes: int
     layers: tuple[Layer, ...]
     machine: Mapping[str, Any]
+    batch: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """For ``--json``."""
         return {
             "rewrites": list(self.rewrites),
             "run_args": dict(self.run_args),
+            "batch": self.batch,
             "rows": self.rows,
             **asdict(self.cost),
             "contract_bytes": self.contract_bytes,
@@ -70,8 +72,10 @@ class Estimate:
         }
 
 
-def estimate(model: Path, *, memory: int | None = None) -> Estimate:
+def estimate(model: Path, *, memory: int | None = None, batch: int = 1) -> Estimate:
     """The estimate for a model folder or an ONNX file, within `memory` bytes (default: nine tenths of this machine's).
+
+    `batch`: how many samples one proof is about.
 
     Raises `Malformed` (``model-refused``, ``model-unsupported``), `CouldNotCheck` (``model-too-large``).
     """
@@ -82,9 +86,13 @@ def estimate(model: Path, *, memory: int | None = None) -> Estimate:
         limits = replace(heavy_limits(), wall_seconds=_SECONDS, cpu_seconds=_SECONDS * (os.cpu_count() or 1))
         place = Workplace(directory=Path(home), limits=limits)
         plain = place.directory / "plain.onnx"
-        replace(place, limits=PARSE_LIMITS).onnx("adopt", model=network, output=plain)
+        light = replace(place, limits=PARSE_LIMITS)
+        light.onnx("adopt", model=network, output=plain)
+        if batch > 1:
+            plain = place.directory / "batched.onnx"
+            light.onnx("batch", model=place.directory / "plain.onnx", output=plain, count=batch)
         try:
-            return _estimate(plain, place, memory or usable_memory())
+            return replace(_estimate(plain, place, memory or usable_memory()), batch=batch)
         except ChildFailed as failure:
             if failure.code not in _OUT:
                 raise
@@ -213,6 +221,7 @@ def as_text(found: Estimate, coefficients: Coefficients) -> str:
     lines = [
         f"{'rows, k':<14} {found.rows:,}, {cost.logrows} ({cost.blocks} blocks of columns)",
         f"{'prove':<14} {cost.prove_seconds:.1f} s, {cost.prove_bytes / 1e6:,.0f} MB",
+        *([f"{'each sample':<14} {cost.prove_seconds / found.batch:.3g} s"] if found.batch > 1 else []),
         f"{'setup':<14} {cost.setup_seconds:.1f} s, {cost.setup_bytes / 1e6:,.0f} MB",
         f"{'pk, vk, proof':<14} {cost.pk_bytes / 1e6:,.1f} MB, {cost.vk_bytes / 1e3:,.1f} kB, {cost.proof_bytes:,} B",
         f"{'contract':<14} about {size:,} B{fits} (rough)",

@@ -15,7 +15,7 @@ from math import ceil, log2
 from pathlib import Path
 from typing import Any
 
-from .calibrate import MARGIN, Fidelity, Outputs, Reference, agree, good
+from .calibrate import MARGIN, Fidelity, Reference, agree, good
 from .native import Workplace
 from .plan import Plan, Product, Sites, Value, read_plan
 from .targets import Targets
@@ -155,9 +155,7 @@ class _Runner:
             most=most,
             margin=MARGIN,
         )
-        trials = [
-            _judge(plan, result, self.reference.outputs) for plan, result in zip(plans, results, strict=True)
-        ]
+        trials = [_judge(plan, result, self.reference) for plan, result in zip(plans, results, strict=True)]
         # A layout has no negative scales: outputs that coarse are not worth having.
         fine = [min(result["fractions"]) >= 0 for result in results]
         return [
@@ -167,11 +165,12 @@ class _Runner:
         ]
 
 
-def _judge(plan: Plan, result: dict[str, Any], expected: Outputs) -> Trial:
+def _judge(plan: Plan, result: dict[str, Any], reference: Reference) -> Trial:
     ranges: Sequence[Sequence[int]] = list(result["ranges"].values())
     low = min((ceil(pair[0] * _SLACK) - 1 for pair in ranges), default=-1)
     high = max((ceil(pair[1] * _SLACK) + 1 for pair in ranges), default=1)
-    fidelity = agree(result["outputs"], expected[: len(result["outputs"])])
+    outputs = result["outputs"]
+    fidelity = agree(outputs, reference.outputs[: len(outputs)], reference.batch)
     return Trial(plan, result["cells"], low, high, fidelity)
 
 

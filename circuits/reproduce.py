@@ -20,7 +20,7 @@ from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.model_spec import SPEC_LIMIT, ModelSpec, parse_spec
 from verinfer.verifier.srs import Provenance
 
-from . import calibrate, lowering, stages
+from . import batching, calibrate, lowering, stages
 from .calibrate import Fidelity, Reference
 from .candidates import count_rows
 from .compile import DEFAULT_TARGETS
@@ -87,6 +87,9 @@ def reproduce(
         if spec is not None:
             _compare_meaning(manifest, parse_spec(files.read(spec, limit=SPEC_LIMIT)))
         stages.inspect(network, manifest, light)
+        values = stages.read_samples(samples or package.path("samples.npz"), manifest, light)
+        single = Reference(manifest, values, stages.run_fp32(network, manifest, values, light))
+        network, reference = batching.batch(network, single, manifest.batch, light)
         # Wrapping again gives a graph in which nothing consumes the challenge; another graph has another digest.
         wrapped = home / "wrapped.onnx"
         rewrites = [item.to_json() for item in manifest.rewrites]
@@ -106,8 +109,6 @@ def reproduce(
         # It may be gigabytes, and nothing here proves.
         pk.unlink()
         on_progress("samples", 0.0)
-        values = stages.read_samples(samples or package.path("samples.npz"), manifest, light)
-        reference = Reference(manifest, values, stages.run_fp32(network, manifest, values, light))
         if not stages.same_function(network, wrapped, reference, light):
             raise Rejected("not-reproduced", "The rewritten network does not compute what the model does.")
         # The very circuit that was rebuilt, not one like it.

@@ -15,11 +15,11 @@ from typing import Any
 from verinfer.verifier import files, preprocess
 from verinfer.verifier.digest import CHALLENGE_LIMBS, sha256
 from verinfer.verifier.errors import CouldNotCheck, UsageError
-from verinfer.verifier.manifest import CHALLENGE_NAME
-from verinfer.verifier.model_spec import InputSpec, OutputSpec
+from verinfer.verifier.manifest import CHALLENGE_NAME, Manifest
+from verinfer.verifier.model_spec import ModelSpec
 from verinfer.verifier.settings import SETTINGS_LIMIT, canonical_settings
 
-from .calibrate import Described, Reference, Samples
+from .calibrate import Described, Reference, Samples, TensorDescribed
 from .native import Workplace
 from .plan import read_plan
 from .srs import Srs
@@ -61,7 +61,7 @@ def inspect(model: Path, spec: Described, place: Workplace) -> None:
             )
 
 
-def read_samples(path: Path, spec: Described, place: Workplace) -> Samples:
+def read_samples(path: Path, spec: ModelSpec | Manifest, place: Workplace) -> Samples:
     """The samples of an NPZ file, preprocessed by the function that clients use.
 
     Raises `CouldNotCheck` (``file-missing``) or `Malformed` (``sample-malformed``).
@@ -175,5 +175,5 @@ def layout(spec: Described, settings: dict[str, Any]) -> list[dict[str, Any]]:
     return [*inputs, challenge, *outputs]
 
 
-def _tensor(item: InputSpec | OutputSpec) -> dict[str, Any]:
+def _tensor(item: TensorDescribed) -> dict[str, Any]:
     return {"name": item.name, "shape": list(item.shape), "dtype": item.dtype, "visibility": "public"}

@@ -89,7 +89,7 @@ class _Worker:
             }
             for tensor in manifest.tensors("input")
         }
-        answer = self._ask("infer", {"inputs": question})
+        answer = self._ask("infer", {"inputs": question, "samples": manifest.samples})
         values = {
             tensor.name: numbers.decode(answer[tensor.name], tensor.dtype)
             for tensor in manifest.tensors("output")

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 from verinfer.verifier import numbers
 from verinfer.verifier.errors import UsageError
-from verinfer.verifier.manifest import Manifest
-from verinfer.verifier.model_spec import InputSpec
+from verinfer.verifier.manifest import Manifest, Tensor
 
 from .errors import Refused
 from .schemas import InputTensor
@@ -37,7 +36,7 @@ def read_inputs(given: Sequence[InputTensor], manifest: Manifest) -> Values:
                 "request-malformed", f"The input {tensor.name[:64]} is given twice.", field=tensor.name
             )
         by_name[tensor.name] = tensor
-    specs = {spec.name: spec for spec in manifest.inputs}
+    specs = {tensor.name: tensor for tensor in manifest.tensors("input")}
     for name in by_name:
         if name not in specs:
             raise UsageError(
@@ -61,7 +60,7 @@ def quantise(values: Mapping[str, Sequence[float | int]], manifest: Manifest) ->
     }
 
 
-def _read(given: InputTensor, spec: InputSpec) -> list[float] | list[int]:
+def _read(given: InputTensor, spec: Tensor) -> list[float] | list[int]:
     name = spec.name
     if given.datatype != spec.dtype:
         raise UsageError("dtype-mismatch", f"{name} is {spec.dtype}, not {given.datatype[:16]}.", field=name)

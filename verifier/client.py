@@ -18,7 +18,7 @@ import httpx
 from . import preprocess, strict_json
 from .digest import is_hex32
 from .errors import CouldNotCheck, Malformed
-from .model_spec import InputSpec
+from .manifest import Manifest
 from .receipt import RECEIPT_LIMIT
 from .statement import Mode
 from .wire import printable
@@ -61,7 +61,7 @@ def make_nonce() -> str:
 def ask(
     client: httpx.Client,
     model: str,
-    inputs: Sequence[InputSpec],
+    manifest: Manifest,
     sample: Mapping[str, Sequence[float | int]],
     *,
     mode: Mode,
@@ -70,22 +70,22 @@ def ask(
     seconds: float = 3600,
     on_progress: OnProgress = lambda _phase, _fraction: None,
 ) -> Answer:
-    """Send one raw sample and wait for the receipt.
+    """Send one raw sample, or as many as the circuit takes at once, and wait for the receipt.
 
-    `inputs` come from a manifest that the caller trusts: they say how a raw sample becomes tensors.
+    `manifest` is one that the caller trusts: it says how raw samples become tensors.
     Raises `ServiceError`, `CouldNotCheck` (``service-unreachable``, ``service-too-slow``), `Malformed`, `UsageError`.
     """
     deadline = time.monotonic() + seconds
-    preprocess.check_names(inputs, sample)
+    preprocess.check_names(manifest.inputs, sample)
     body = {
         "inputs": [
             {
                 "name": spec.name,
-                "shape": list(spec.shape),
+                "shape": list(tensor.shape),
                 "datatype": spec.dtype,
-                "data": preprocess.to_input(spec, sample[spec.name]),
+                "data": preprocess.to_input(spec, sample[spec.name], manifest.samples),
             }
-            for spec in inputs
+            for spec, tensor in zip(manifest.inputs, manifest.tensors("input"), strict=True)
         ],
         "parameters": {"mode": mode, "nonce": nonce, **({"audience": audience} if audience else {})},
     }

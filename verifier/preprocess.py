@@ -27,15 +27,18 @@ def check_names(specs: Sequence[InputSpec], sample: Collection[str]) -> None:
             raise UsageError("input-unknown", f"The model has no input {shown}.", field=shown)
 
 
-def to_input(spec: InputSpec, raw: Sequence[float | int]) -> list[float] | list[int]:
-    """The input tensor's values, flat, for one raw sample in the model's raw units.
+def to_input(spec: InputSpec, raw: Sequence[float | int], samples: int = 1) -> list[float] | list[int]:
+    """The input tensor's values, flat, for so many raw samples, one after the other, in the model's raw units.
 
     Raises `UsageError` (``shape-mismatch``, ``value-not-finite``, ``value-not-integer``, ``value-out-of-range``).
     """
-    count = prod(spec.shape)
+    count = prod(spec.shape) * samples
     if len(raw) != count:
+        what = (
+            "a sample has" if samples == 1 else f"{samples} samples, which this circuit takes at once, have"
+        )
         raise UsageError(
-            "shape-mismatch", f"{spec.name}: a sample has {count} numbers, not {len(raw)}.", field=spec.name
+            "shape-mismatch", f"{spec.name}: {what} {count} numbers, not {len(raw)}.", field=spec.name
         )
     values: Sequence[float | int] = raw
     for step in spec.preprocessing:
@@ -55,5 +58,6 @@ def to_output(spec: OutputSpec, values: Sequence[float | int]) -> tuple[float, .
 
 
 def _spread(texts: Sequence[str], count: int) -> list[float]:
+    """One number for each of `count` elements; `texts` has one for all, or one for each element of a sample."""
     numbers_ = [float(text) for text in texts]
-    return numbers_ * count if len(numbers_) == 1 else numbers_
+    return numbers_ * (count // len(numbers_))

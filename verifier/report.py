@@ -7,6 +7,9 @@ from typing import Any
 from .verdict import CAVEATS, CLAIMS, Output, Verified
 from .wire import format_time, printable
 
+_SHOWN = 16
+"""Samples of a batch in the first line."""
+
 
 def as_text(verified: Verified) -> str:
     """A few lines: the answer, what is proven, what is not."""
@@ -27,10 +30,14 @@ def as_text(verified: Verified) -> str:
 
 
 def answer(verified: Verified) -> str:
-    """The answer in one line: the label, or the named values."""
-    if verified.label is not None:
-        return verified.label
-    return "; ".join(_values(output) for output in verified.outputs)
+    """The answer in one line: each sample's label, or its named values; of a large batch the first few."""
+    if verified.labels is not None:
+        samples = list(verified.labels)
+    else:
+        rows = [_rows(output, verified.samples) for output in verified.outputs]
+        samples = ["; ".join(row) for row in zip(*rows, strict=True)]
+    shown = " | ".join(samples[:_SHOWN])
+    return shown if len(samples) <= _SHOWN else f"{shown} | … ({len(samples)} samples)"
 
 
 def as_json(verified: Verified) -> dict[str, Any]:
@@ -46,7 +53,9 @@ def as_json(verified: Verified) -> dict[str, Any]:
         "nonce": verified.nonce,
         "audience": verified.audience,
         "issued_at": format_time(verified.issued_at),
-        "label": verified.label,
+        "label": verified.labels[0] if verified.labels is not None and verified.samples == 1 else None,
+        "labels": verified.labels,
+        "samples": verified.samples,
         "outputs": [
             {"name": output.name, "shape": output.shape, "values": output.values, "fields": output.fields}
             for output in verified.outputs
@@ -57,6 +66,14 @@ def as_json(verified: Verified) -> dict[str, Any]:
     }
 
 
-def _values(output: Output) -> str:
-    names = output.fields or [f"{output.name}[{index}]" for index in range(len(output.values))]
-    return ", ".join(f"{name} {value:.4g}" for name, value in zip(names, output.values, strict=True))
+def _rows(output: Output, samples: int) -> list[str]:
+    """The named values of each sample."""
+    size = len(output.values) // samples
+    names = output.fields or [f"{output.name}[{index}]" for index in range(size)]
+    return [
+        ", ".join(
+            f"{name} {value:.4g}"
+            for name, value in zip(names, output.values[start : start + size], strict=True)
+        )
+        for start in range(0, len(output.values), size)
+    ]

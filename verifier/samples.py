@@ -1,6 +1,7 @@
-"""Reads a raw sample from JSON, NPY, a CSV row or a PNG, in the form that the model's spec describes.
+"""Reads raw samples from JSON, NPY, CSV rows or a PNG, in the form that the model's spec describes.
 
-Takes a path and the model's inputs; gives flat lists of numbers by input name, still in raw units.
+Takes a path and the model's inputs; gives flat lists of numbers by input name, still in raw units, one sample after the other.
+How many there must be is for `preprocess.to_input` to say, which knows the circuit.
 """
 
 from __future__ import annotations
@@ -68,19 +69,23 @@ def _read_csv(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
     except (UnicodeDecodeError, csv.Error) as error:
         raise Malformed("sample-malformed", f"Not a CSV file: {printable(str(error))}.") from error
     header = rows.pop(0) if rows and not _is_number(rows[0][0]) else None
-    if len(rows) != 1:
-        raise Malformed("sample-malformed", f"A CSV sample has one row of numbers; this one has {len(rows)}.")
-    row = [_number(cell, spec.name) for cell in rows[0]]
+    if not rows:
+        raise Malformed(
+            "sample-malformed", "A CSV file has a row of numbers for each sample; this one has none."
+        )
+    samples = [[_number(cell, spec.name) for cell in row] for row in rows]
+    if len(set(map(len, samples))) != 1:
+        raise Malformed("sample-malformed", "The rows of the CSV file have different lengths.")
     if header is None:
-        return {spec.name: row}
+        return {spec.name: [number for sample in samples for number in sample]}
     if (
         not isinstance(spec.raw, RawFields)
         or sorted(header) != sorted(spec.raw.fields)
-        or len(row) != len(header)
+        or any(len(sample) != len(header) for sample in samples)
     ):
         raise Malformed("sample-malformed", "The CSV header does not name the model's fields, each once.")
-    by_field = dict(zip(header, row, strict=True))
-    return {spec.name: [by_field[field] for field in spec.raw.fields]}
+    places = [header.index(field) for field in spec.raw.fields]
+    return {spec.name: [sample[place] for sample in samples for place in places]}
 
 
 def _read_png(data: bytes, inputs: Sequence[InputSpec]) -> Sample:

@@ -71,7 +71,7 @@ CAVEATS: dict[Caveat, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One output tensor, in the units that people read."""
+    """One output tensor, in the units that people read; `fields` names the values of one sample."""
 
     name: str
     shape: tuple[int, ...]
@@ -92,8 +92,11 @@ class Verified:
     nonce: str
     audience: str | None
     issued_at: datetime
+    samples: int
+    """How many the answer is about; each is a row of every output."""
     outputs: tuple[Output, ...]
-    label: str | None
+    labels: tuple[str, ...] | None
+    """Of each sample, where the model has labels."""
     evidence: tuple[str, ...]
     claims: tuple[Claim, ...]
     caveats: tuple[Caveat, ...]

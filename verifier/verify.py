@@ -208,7 +208,7 @@ def _check_sample(
     for tensor, spec, claimed in zip(
         manifest.tensors("input"), manifest.inputs, predicate.input, strict=True
     ):
-        values = preprocess.to_input(spec, sample[spec.name])
+        values = preprocess.to_input(spec, sample[spec.name], manifest.samples)
         mine: str | tuple[int, ...]
         if isinstance(claimed.value, str):
             mine = numbers.encode(values, tensor.dtype)
@@ -271,7 +271,7 @@ def _conclude(
             zip(manifest.tensors("output"), predicate.output, strict=True)
         )
     )
-    scores = outputs[0].values
+    labels, tied = _labels(manifest, outputs[0].values)
     proven = any(kind.startswith("proof/") for kind in verified)
     return Verified(
         statement_digest=receipt.statement.digest,
@@ -283,15 +283,26 @@ def _conclude(
         nonce=predicate.nonce,
         audience=predicate.audience,
         issued_at=parse_time(predicate.issued_at),
+        samples=manifest.samples,
         outputs=outputs,
-        label=manifest.labels[scores.index(max(scores))] if manifest.labels is not None else None,
+        labels=labels,
         evidence=tuple(verified),
         claims=tuple(_claims(policy, expect, pinned, proven=proven)),
         caveats=tuple(
             _caveats(predicate, policy, now, expect, pinned, proven=proven)
-            + ([Caveat.LABEL_TIED] if manifest.labels is not None and scores.count(max(scores)) > 1 else [])
+            + ([Caveat.LABEL_TIED] if tied else [])
         ),
     )
+
+
+def _labels(manifest: Manifest, scores: Sequence[float]) -> tuple[tuple[str, ...] | None, bool]:
+    """The label of each sample, if the model has labels, and whether two share the highest score of any."""
+    if manifest.labels is None:
+        return None, False
+    size = len(manifest.labels)
+    rows = [scores[start : start + size] for start in range(0, len(scores), size)]
+    tied = any(row.count(max(row)) > 1 for row in map(list, rows))
+    return tuple(manifest.labels[list(row).index(max(row))] for row in rows), tied
 
 
 def _reproduced(policy: TrustedPolicy, pinned: _Pinned) -> bool:

@@ -22,7 +22,7 @@ from ..samples import read_sample
 from ..statement import Mode
 from ..terminal import say
 from ..verify import Expect, verify
-from .verify import BUNDLES, Existing, choose_model, pinned_inputs
+from .verify import BUNDLES, Existing, choose_model, pinned_manifest
 
 FIRST_USE = "policy-from-operator.json"
 """Where a policy taken on first use is kept, marked as what it is."""
@@ -74,6 +74,7 @@ def command(
 ) -> None:
     """Send SAMPLE (.json, .npy, .csv, .png), verify the answer, print it, and save the receipt.
 
+    For a circuit that takes several samples at once, the file holds as many: rows of a .csv, of a .npy or of a list in .json.
     Nothing is printed as an answer, or saved as --out, before it is verified.
     """
     if nonce is not None and not is_hex32(nonce):
@@ -92,13 +93,13 @@ def command(
             trusted = parse_policy(files.read(policy_path, limit=POLICY_LIMIT), owner=key)
             folder = BundleFolder(policy_path.parent / BUNDLES)
         pin = choose_model(trusted.policy, model)
-        inputs = pinned_inputs(trusted.policy, pin, folder)
-        raw = read_sample(sample, inputs)
+        manifest = pinned_manifest(trusted.policy, pin, folder)
+        raw = read_sample(sample, manifest.inputs)
         with _progress(quiet=as_json) as on_progress:
             answer = service.ask(
                 http,
                 pin.name,
-                inputs,
+                manifest,
                 raw,
                 mode=mode,
                 nonce=nonce or service.make_nonce(),

@@ -12,7 +12,7 @@ from .. import files, keys, report
 from ..bundle import BundleFolder, open_bundle
 from ..digest import is_hex32
 from ..errors import UsageError
-from ..model_spec import InputSpec
+from ..manifest import Manifest
 from ..policy import POLICY_LIMIT, ModelPin, Policy, TrustedPolicy, parse_policy
 from ..receipt import RECEIPT_LIMIT
 from ..samples import Sample, read_sample
@@ -111,11 +111,13 @@ def _instant(text: str) -> datetime:
 
 def _sample(path: Path, trusted: TrustedPolicy, model: str | None, folder: BundleFolder) -> Sample:
     """Read the sample in the form that the pinned manifest of the asked model describes."""
-    return read_sample(path, pinned_inputs(trusted.policy, choose_model(trusted.policy, model), folder))
+    return read_sample(
+        path, pinned_manifest(trusted.policy, choose_model(trusted.policy, model), folder).inputs
+    )
 
 
-def pinned_inputs(policy: Policy, pin: ModelPin, bundles: BundleFolder) -> tuple[InputSpec, ...]:
-    """The model's inputs as the first circuit describes them that is pinned, not revoked, and here.
+def pinned_manifest(policy: Policy, pin: ModelPin, bundles: BundleFolder) -> Manifest:
+    """The manifest of the model's first circuit that is pinned, not revoked, and here: it describes samples.
 
     Raises `UsageError` where none is pinned, and what reading a bundle raises.
     """
@@ -125,7 +127,7 @@ def pinned_inputs(policy: Policy, pin: ModelPin, bundles: BundleFolder) -> tuple
             "usage", f"The policy pins no circuit of {pin.name}, so nothing says how to read a sample."
         )
     circuit = next((digest for digest in circuits if bundles.has(digest)), circuits[0])
-    return open_bundle(bundles.read(circuit), circuit).manifest.inputs
+    return open_bundle(bundles.read(circuit), circuit).manifest
 
 
 def choose_model(policy: Policy, model: str | None) -> ModelPin:

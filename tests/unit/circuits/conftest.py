@@ -37,6 +37,15 @@ def quick_package(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Pack
     return compile_model(quick, out, srs=None, insecure_srs=True, on_progress=lambda _phase, _share: None)
 
 
+@pytest.fixture(scope="session")
+def batch_package(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """The package of ``quick`` for four samples at once; tests must not write into it."""
+    out = tmp_path_factory.mktemp("packages") / "batch"
+    return compile_model(
+        quick, out, srs=None, insecure_srs=True, on_progress=lambda _phase, _share: None, batch=4
+    )
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Workplace:
     """A fresh directory for children, with the limits of a proof."""

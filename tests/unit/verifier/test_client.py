@@ -17,16 +17,17 @@ import pytest
 
 from verinfer.verifier import client
 from verinfer.verifier.errors import CouldNotCheck, Malformed, UsageError, VerinferError
-from verinfer.verifier.model_spec import InputSpec, parse_spec
+from verinfer.verifier.manifest import Manifest, parse_manifest
 
-ZOO = Path(__file__).parents[3] / "models" / "zoo"
+BUNDLES = Path(__file__).parents[2] / "vectors" / "shared" / "bundles"
 FORGED = "failed\n\nVERIFIED  bmi 1: 42\x1b[8m\u202e\u2028"
 
 Respond = Callable[[BaseHTTPRequestHandler], None]
 
 
-def _inputs() -> tuple[InputSpec, ...]:
-    return parse_spec((ZOO / "bmi" / "spec.json").read_bytes()).inputs
+def _manifest() -> Manifest:
+    found = (parse_manifest(path.read_bytes()) for path in sorted(BUNDLES.glob("*/manifest.json")))
+    return next(manifest for manifest in found if manifest.model.name == "bmi")
 
 
 def _send(handler: BaseHTTPRequestHandler, body: bytes, *, status: int = 200, **headers: str) -> None:
@@ -74,7 +75,7 @@ def _service(
 def _ask(http: httpx.Client, *, seconds: float = 20, **options: Any) -> client.Answer:
     sample = {"habits": [7.0, 3.0, 8.0]}
     return client.ask(
-        http, "bmi", _inputs(), sample, mode="zk", nonce=client.make_nonce(), seconds=seconds, **options
+        http, "bmi", _manifest(), sample, mode="zk", nonce=client.make_nonce(), seconds=seconds, **options
     )
 
 
@@ -205,7 +206,7 @@ def test_a_sample_is_judged_before_anything_is_sent() -> None:
     with httpx.Client(base_url="http://127.0.0.1:1") as http:
         for sample, code in (({}, "input-missing"), ({"habits": [1, 2, 3], "x": [1]}, "input-unknown")):
             with pytest.raises(UsageError) as caught:
-                client.ask(http, "bmi", _inputs(), sample, mode="zk", nonce=client.make_nonce())
+                client.ask(http, "bmi", _manifest(), sample, mode="zk", nonce=client.make_nonce())
             assert caught.value.code == code
         with pytest.raises(VerinferError) as unreachable:
             _ask(http)

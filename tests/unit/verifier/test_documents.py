@@ -128,6 +128,18 @@ def _manifest_arg(**changed: Any) -> Change:
     return lambda manifest: manifest["proof_system"]["run_args"].update(changed)
 
 
+def _rows(manifest: Any, index: int, count: int) -> list[int]:
+    return [count, *manifest["layout"][index]["shape"][1:]]
+
+
+def _as_batch(manifest: Any, count: int, of: int = 1) -> None:
+    """Say that one proof is about `count` samples, whose input has `of` rows each."""
+    manifest["batch"] = count
+    manifest["inputs"][0]["shape"] = _rows(manifest, 0, of)
+    for index in (0, 2):
+        manifest["layout"][index]["shape"] = _rows(manifest, index, count)
+
+
 MANIFEST_RULES: dict[str, Change] = {
     "unknown field": lambda manifest: manifest.update(srs="ceremony"),
     "no challenge": lambda manifest: manifest["layout"].pop(1),
@@ -149,6 +161,17 @@ MANIFEST_RULES: dict[str, Change] = {
     "labels too few": lambda manifest: manifest.update(labels=["malignant"]),
     "labels absent": lambda manifest: manifest.pop("labels"),
     "labels for a regression": lambda manifest: manifest.update(task="regression"),
+    "a batch of one": lambda manifest: manifest.update(batch=1),
+    "a batch beyond reason": lambda manifest: manifest.update(batch=4097),
+    "a batch that no tensor has": lambda manifest: manifest.update(batch=4),
+    "rows without a batch": lambda manifest: [
+        _tensor(index, shape=_rows(manifest, index, 4))(manifest) for index in (0, 2)
+    ],
+    "a batch of the inputs only": lambda manifest: (
+        manifest.update(batch=4),
+        _tensor(0, shape=_rows(manifest, 0, 4))(manifest),
+    ),
+    "a batch of tensors without rows": lambda manifest: _as_batch(manifest, 4, of=2),
     "limb does not fit": lambda manifest: manifest["proof_system"]["run_args"].update(
         decomp_base=2, decomp_legs=15
     ),
@@ -187,6 +210,15 @@ def test_a_manifest_that_breaks_a_rule_is_malformed(rule: str) -> None:
     with pytest.raises(Malformed) as caught:
         parse_manifest(data)
     assert caught.value.code == "manifest-malformed"
+
+
+def test_a_batch_has_rows_in_every_tensor() -> None:
+    """What is said of one sample holds for each row; the challenge is one for all."""
+    base = json.loads(BUNDLES["breast_cancer"]["manifest.json"])
+    _as_batch(base, 4)
+    manifest = parse_manifest(strict_json.canonical(base))
+    assert (manifest.batch, manifest.samples) == (4, 4)
+    assert manifest.tensors("input")[0].shape == (4, *manifest.inputs[0].shape[1:])
 
 
 def test_tensors_stand_in_the_models_order() -> None:

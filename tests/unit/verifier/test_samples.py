@@ -60,7 +60,14 @@ WRONG: dict[str, tuple[str, str, bytes, str]] = {
     "no NPY": ("bmi", "s.npy", b"hello", "sample-malformed"),
     "NPY of text": ("bmi", "s.npy", _npy(np.asarray(["a"])), "sample-malformed"),
     "NPY of truths": ("bmi", "s.npy", _npy(np.asarray([True])), "sample-malformed"),
-    "two CSV rows": ("bmi", "s.csv", b"1,2,3\n4,5,6\n", "sample-malformed"),
+    "CSV rows of different lengths": ("bmi", "s.csv", b"1,2,3\n4,5\n", "sample-malformed"),
+    "CSV rows of different lengths under a header": (
+        "bmi",
+        "s.csv",
+        b"eating,sleep,training\n1,2,3\n4,5\n",
+        "sample-malformed",
+    ),
+    "a header without rows": ("bmi", "s.csv", b"eating,sleep,training\n", "sample-malformed"),
     "an empty CSV": ("bmi", "s.csv", b"", "sample-malformed"),
     "a foreign CSV header": ("bmi", "s.csv", b"a,b,c\n1,2,3\n", "sample-malformed"),
     "a CSV field twice": ("bmi", "s.csv", b"eating,eating,sleep\n1,2,3\n", "sample-malformed"),
@@ -91,6 +98,26 @@ def test_a_bare_list_needs_a_model_with_one_input(tmp_path: Path) -> None:
     with pytest.raises(VerinferError) as caught:
         read_sample(tmp_path / "s.json", [spec, spec])
     assert caught.value.code == "usage"
+
+
+def test_several_samples_in_three_forms(tmp_path: Path) -> None:
+    """Rows of CSV, of NPY and of a JSON list are samples, one after the other; the circuit says how many there must be."""
+    (spec,) = _inputs("bmi")
+    forms = {
+        "a.json": b"[[1.5, 2, 3], [4, 5, 6]]",
+        "a.npy": _npy(np.asarray([[1.5, 2, 3], [4, 5, 6]])),
+        "plain.csv": b"1.5,2,3\n4,5,6\n",
+        "headed.csv": b"training,eating,sleep\n3,1.5,2\n6,4,5\n",
+    }
+    for name, data in forms.items():
+        (tmp_path / name).write_bytes(data)
+        assert read_sample(tmp_path / name, [spec]) == {"habits": [1.5, 2, 3, 4, 5, 6]}, name
+    both = to_input(spec, [1.5, 2, 3, 4, 5, 6], 2)
+    assert both == [*to_input(spec, [1.5, 2, 3]), *to_input(spec, [4, 5, 6])]
+    for wrong in (1, 3):
+        with pytest.raises(VerinferError) as caught:
+            to_input(spec, [1.5, 2, 3, 4, 5, 6], wrong)
+        assert caught.value.code == "shape-mismatch"
 
 
 @pytest.mark.parametrize(
