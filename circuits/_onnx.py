@@ -24,10 +24,13 @@ from verinfer.verifier.digest import CHALLENGE_LIMBS
 from verinfer.verifier.errors import Malformed
 from verinfer.verifier.manifest import CHALLENGE_NAME
 
+from .difference import largest_difference
 from .operators import OPERATORS
+from .rewrite import explicit_sizes
 from .rewrite.adoption import ADOPTED
 from .rewrite.adoption import adopt as adopt_model
 from .rewrite.batch import batch as batch_model
+from .rewrite.derived import derive
 from .rewrite.rules import replay
 
 DTYPES: dict[int, str] = {TensorProto.FLOAT: "FP32", TensorProto.INT64: "INT64"}
@@ -83,7 +86,7 @@ def adopt(*, model: str, output: str, without_head: bool = False) -> dict[str, l
 def batch(*, model: str, output: str, count: int) -> None:
     """Write the network of one sample as a network of `count`; raises `Malformed` (``model-refused``) with the reason."""
     try:
-        made = batch_model(_load(model), count)
+        made = batch_model(_load(model), count, MOST_NODES)
     except ValueError as error:
         raise _refusal(f"it cannot be batched: {error}") from error
     _check(made)
@@ -97,7 +100,7 @@ def cut_after(*, model: str, output: str, count: int) -> dict[str, str]:
     Where there are none, ``outputs`` is empty and nothing is written.
     """
     loaded = _load(model)
-    inferred = onnx.shape_inference.infer_shapes(loaded, data_prop=True).graph
+    inferred = derive(loaded)
     known = {value.name: value for value in (*inferred.value_info, *inferred.output)}
     nodes, rest = loaded.graph.node[:count], loaded.graph.node[count:]
     reached = {value.name for value in loaded.graph.input}
@@ -132,7 +135,9 @@ def count_nodes(*, model: str) -> int:
 
 def wrap(*, model: str, output: str) -> None:
     """Add the challenge, an INT64 input that nothing consumes, after everything else was done to the graph."""
-    loaded = _load(model)
+    loaded = explicit_sizes.apply(_load(model))
+    # EZKL's importer would believe them.
+    loaded.graph.ClearField("value_info")
     limbs = helper.make_tensor_value_info(CHALLENGE_NAME, TensorProto.INT64, [1, CHALLENGE_LIMBS])
     loaded.graph.input.append(limbs)
     Path(output).write_bytes(loaded.SerializeToString(deterministic=True))
@@ -148,21 +153,13 @@ def rewrite(*, model: str, output: str, rules: list[str]) -> dict[str, Any]:
     return inspect(model=output)
 
 
-def compare(*, first: str, second: str, inputs: str) -> float:
-    """The largest relative difference of two models' fp32 outputs over the samples of an NPZ file; infinite if one is not finite.
+def compare(*, first: str, second: str, inputs: str, batch: int = 1) -> float:
+    """The largest relative difference of two models' fp32 outputs over the samples of an NPZ file, `batch` to a pass.
 
-    Each sample's difference is relative to its largest output, or the median sample's if that is larger: one sample with huge
-    outputs must not hide what the others show.
     Both take the same inputs and give outputs of the same sizes in the same order.
     """
-    answers = (run_many(model=model, inputs=inputs) for model in (first, second))
-    ours, theirs = (np.asarray([np.concatenate(one) for one in many], np.float64) for many in answers)
-    if ours.shape != theirs.shape or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
-        return float("inf")
-    largest = np.abs(ours).max(axis=1)
-    scale = np.maximum(largest, np.median(largest))
-    difference = np.abs(ours - theirs).max(axis=1)
-    return float(np.where(scale > 0, difference / np.where(scale > 0, scale, 1.0), difference).max())
+    ours, theirs = (run_many(model=model, inputs=inputs) for model in (first, second))
+    return largest_difference(ours, theirs, batch)
 
 
 def run_many(*, model: str, inputs: str) -> list[list[list[float]]]:
@@ -268,10 +265,14 @@ def _check(model: onnx.ModelProto) -> None:
     _check_graph(model)
     try:
         onnx.checker.check_model(model)
-        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+        inferred = derive(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise _refusal(f"the ONNX checker says: {(str(error).splitlines() or [''])[0][:300]}") from error
-    _check_sizes(inferred.graph)
+    for declared, derived in zip(model.graph.output, inferred.output, strict=True):
+        # Of an output that nodes take too, a false shape would be believed inside.
+        if _dims(declared) != _dims(derived):
+            raise _refusal(f"the shape of {declared.name[:64]} is not what its nodes give")
+    _check_sizes(inferred)
 
 
 def _settle_outputs(model: onnx.ModelProto) -> None:
@@ -299,6 +300,9 @@ def _settle_outputs(model: onnx.ModelProto) -> None:
 def _check_graph(model: onnx.ModelProto, *, adopted: bool = False) -> None:
     """Everything but sizes and types; with `adopted` the model may still hold what adoption takes away."""
     graph = model.graph
+    versions = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    if len(versions) > 1 or not (versions or adopted):
+        raise _refusal(f"it names {len(versions)} versions of ONNX's operators, and must name one")
     if model.functions or model.training_info:
         raise _refusal("it has local functions or training information")
     if graph.sparse_initializer:
@@ -384,6 +388,10 @@ def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
     if prod(shape) > MOST_ELEMENTS:
         raise _refusal(f"{value.name[:64]} has {prod(shape)} elements, more than {MOST_ELEMENTS}")
     return {"name": value.name, "shape": shape, "dtype": DTYPES[kind.elem_type]}
+
+
+def _dims(value: onnx.ValueInfoProto) -> list[int]:
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 def _refusal(reason: str) -> Malformed:

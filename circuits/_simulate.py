@@ -18,6 +18,7 @@ import onnxruntime
 from verinfer.verifier.manifest import CHALLENGE_NAME
 
 from .plan import read_plan
+from .rewrite.derived import derive
 from .rewrite.fixed_point import lower, twin
 from .rewrite.rules import RULES
 from .rewrite.sites import find_sites
@@ -73,7 +74,7 @@ def widest(*, model: str, usual: str, unusual: str) -> str:
     """The layer whose largest fp32 value for the one `unusual` sample is most above its largest for the `usual` ones."""
     network = _load(model)
     known = {value.name for value in network.graph.output}
-    inferred = onnx.shape_inference.infer_shapes(network).graph.value_info
+    inferred = derive(network).value_info
     names = [value.name for value in inferred if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
     network.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     names = [*names, *(name for name in known if name not in names)]

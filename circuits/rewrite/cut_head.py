@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import onnx
 
+from .derived import derive
 from .graph import attribute
 
 _HEADS = {"Softmax", "LogSoftmax", "ArgMax"}
@@ -32,7 +33,7 @@ def _cut(model: onnx.ModelProto) -> onnx.ModelProto:
     # Clients take the first among equals.
     if not makers or attribute(heads[0], "select_last_index", 0):
         return model
-    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    inferred = derive(model)
     value = next((item for item in inferred.value_info if item.name == taken), None)
     if value is None:
         return model

@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper, shape_inference
+from onnx import helper, numpy_helper
+
+from .derived import derive
 
 Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -27,7 +29,7 @@ class Graph:
     """The graph being read (`nodes`, `shape`, `constant`, `consumers`) and the one being written (`emit`, `keep`)."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+        inferred = derive(model)
         self._model = model
         self.opset = next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
         self.nodes: list[onnx.NodeProto] = [_copy(node) for node in model.graph.node]

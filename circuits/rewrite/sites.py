@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from ..plan import Product, Sites, Value
+from .derived import derive
 
 _CURVES = ("Sigmoid", "Tanh")
 _COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal")
@@ -62,7 +63,7 @@ class Reading:
     """Look-ups on a model with inferred shapes."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        graph = derive(model)
         self.constants: dict[str, npt.NDArray[Any]] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer
         }

@@ -293,3 +293,49 @@ def test_a_file_that_is_no_archive_is_refused(data: bytes, parser: Child, tmp_pa
     with pytest.raises(ChildFailed) as caught:
         parser.ask("read_samples", {"path": str(path), "names": ["x"], "most": 10}, seconds=10)
     assert caught.value.code == "sample-malformed"
+
+
+@pytest.mark.parametrize(
+    "opsets",
+    [[("", 13), ("ai.onnx", 12)], [("", 13), ("", 12)], [("ai.onnx.ml", 3)]],
+    ids=["two names for one", "twice", "none"],
+)
+def test_one_set_of_operators_is_meant(opsets: list[tuple[str, int]], light: Workplace) -> None:
+    """Readers differ in which of two versions they take, and Softmax means another thing in each."""
+    path = light.directory / "model.onnx"
+    model = _model(opset_imports=[helper.make_opsetid(*opset) for opset in opsets])
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(Malformed) as caught:
+        light.onnx("inspect", model=path)
+    assert caught.value.code == "model-refused"
+
+
+def test_wrapping_leaves_nothing_to_interpretation(light: Workplace) -> None:
+    """EZKL's importer reads a size of 0 otherwise than ONNX does, and believes what a file says of shapes inside."""
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["t"]), helper.make_node("Relu", ["t"], ["y"])]
+    model = _model(
+        nodes,
+        inputs=[_value("x", [1, 2, 3])],
+        outputs=[_value("y", [1, 2, 3, 1])],
+        tensors=[numpy_helper.from_array(np.array([0, 2, -1, 1], np.int64), "s")],
+    )
+    model.graph.value_info.append(_value("t", [1, 2, 3, 1]))
+    given, wrapped = light.directory / "given.onnx", light.directory / "wrapped.onnx"
+    given.write_bytes(model.SerializeToString())
+    light.onnx("wrap", model=given, output=wrapped)
+    made = onnx.load(str(wrapped))
+    assert not made.graph.value_info
+    sizes = {tensor.name: numpy_helper.to_array(tensor).tolist() for tensor in made.graph.initializer}
+    (reshape,) = (node for node in made.graph.node if node.op_type == "Reshape")
+    assert sizes[reshape.input[1]] == [1, 2, 3, 1]
+
+
+def test_an_output_that_nodes_take_has_the_shape_that_they_see(light: Workplace) -> None:
+    """Its declared shape is no hint for what comes after it."""
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["y"], ["z"])]
+    model = _model(nodes, outputs=[_value("y", [1, 4]), _value("z", [1, 3])])
+    path = light.directory / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(Malformed) as caught:
+        light.onnx("inspect", model=path)
+    assert caught.value.code == "model-refused"

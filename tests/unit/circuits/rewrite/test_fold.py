@@ -84,3 +84,30 @@ def test_a_constant_that_is_not_finite_is_not_made(build: Any, rewritten: Rewrit
         [1, 1], nodes, {"one": np.array([1], dtype=np.float32), "zero": np.array([0], dtype=np.float32)}
     )
     assert rewritten(model, "fold") is model
+
+
+def test_a_claimed_shape_folds_nothing(build: Any, rewritten: Rewritten) -> None:
+    """A Reshape that "changes nothing" only by the file's own word stays."""
+    nodes = [
+        helper.make_node("Div", ["f1", "f0"], ["inf"]),
+        helper.make_node("Min", ["inf", "f3"], ["three"]),
+        helper.make_node("Cast", ["three"], ["end"], to=TensorProto.INT64),
+        helper.make_node("Slice", ["w", "zero", "end", "zero"], ["f"]),
+        helper.make_node("Reshape", ["f", "flat"], ["g"]),
+        helper.make_node("ReduceSum", ["g", "one"], ["h"]),
+        helper.make_node("Add", ["x", "h"], ["y"]),
+    ]
+    constants = {
+        **{f"f{value}": np.array([value], np.float32) for value in (0, 1, 3)},
+        **{
+            name: np.array(value, np.int64)
+            for name, value in (("zero", [0]), ("one", [1]), ("flat", [1, -1]))
+        },
+        "w": np.arange(12, dtype=np.float32).reshape(3, 4),
+    }
+    model = build([1, 4], nodes, constants)
+    claims = [("f", (1, 4)), ("g", (1, 4))]
+    model.graph.value_info.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in claims
+    )
+    rewritten(model, "fold")

@@ -17,23 +17,27 @@ from .graph import Graph, Shape, attribute, optional_input
 Axes = dict[str, int]
 """By tensor name; tensors without one are the same for all samples."""
 
-_KINDS = {
-    "unary": """
-        Abs Cast Ceil Celu Clip Cos Cosh Elu Erf Exp Floor HardSigmoid HardSwish Identity LeakyRelu Log Neg Not Reciprocal
-        Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Tan Tanh ThresholdedRelu""",
-    "broadcast": """
-        Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mul Or PRelu Pow Sub Sum Where Xor""",
-    "first": """
-        AveragePool BatchNormalization Conv DepthToSpace GlobalAveragePool GlobalMaxPool InstanceNormalization MaxPool
-        SpaceToDepth""",
-    "reduction": """
-        ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-        ReduceSumSquare""",
-    "recurrent": "GRU LSTM RNN",
-}
-"""Operators by how they treat samples; the first axis of those called "first" counts samples by definition."""
 
-_UNARY, _BROADCAST, _FIRST, _REDUCTIONS, RECURRENT = (frozenset(names.split()) for names in _KINDS.values())
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_UNARY = _names("""
+    Abs Cast Ceil Celu Clip Cos Cosh Elu Erf Exp Floor HardSigmoid HardSwish Identity LeakyRelu Log Neg Not Reciprocal Relu
+    Round Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Tan Tanh ThresholdedRelu
+""")
+_BROADCAST = _names("""
+    Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mul Or PRelu Pow Sub Sum Where Xor
+""")
+_FIRST = _names("""
+    AveragePool BatchNormalization Conv DepthToSpace GlobalAveragePool GlobalMaxPool InstanceNormalization MaxPool SpaceToDepth
+""")
+"""The first axis counts samples, by definition."""
+
+_REDUCTIONS = _names("""
+    ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+""")
+RECURRENT = _names("GRU LSTM RNN")
 _ONE_AXIS_SOFTMAX = 13
 """The opset since which Softmax works along one axis; before, along all from that one on."""
 
@@ -56,16 +60,6 @@ def sample_axes(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> 
     return axes if all(axes.get(name) == 0 for name in outputs) else None
 
 
-def reshaped_axis(given: Shape, made: Shape, axis: int) -> int | None:
-    """Where the axis of samples is after a Reshape that keeps what lies before and behind it apart; None if that is not plain."""
-    places = [
-        place for place, size in enumerate(made) if size == 1 and prod(made[:place]) == prod(given[:axis])
-    ]
-    if axis == 0:
-        return 0 if 0 in places else None
-    return places[0] if len(places) == 1 else None
-
-
 def _follow(graph: Graph, node: onnx.NodeProto, axes: Axes) -> int | None:
     """The axis of the node's outputs, or None."""
     kind, first = node.op_type, node.input[0]
@@ -75,22 +69,19 @@ def _follow(graph: Graph, node: onnx.NodeProto, axes: Axes) -> int | None:
     if kind == "MatMul":
         return _product(graph, node, axes)
     if kind == "Concat":
-        same = {axes.get(name) for name in node.input}
-        axis = axes[varying[0]]
-        return axis if same == {axis} and _axis(graph, node, first, 0) != axis else None
+        return _joined(graph, node, axes)
     if kind == "Gather" and varying == [node.input[1]]:
         # Rows of a table, by index.
         return axes[varying[0]] if attribute(node, "axis", 0) == 0 else None
     if kind in RECURRENT:
-        fits = all(axes[name] == 1 for name in varying) and set(node.input[1:5]).isdisjoint(varying)
-        return 1 if fits and not attribute(node, "layout", 0) and not optional_input(node, 4) else None
+        return 1 if _recurs(graph, node, axes) else None
     if varying != [first]:
         return None
     if kind in _UNARY:
         return axes[first]
     if kind in _FIRST:
         return 0 if axes[first] == 0 and len(node.output) == 1 else None
-    moved = _MOVES.get(kind) or (_reduced if kind in _REDUCTIONS else None)
+    moved = _MOVES.get(kind)
     shape = graph.shape(first)
     return None if moved is None or shape is None else moved(graph, node, shape, axes[first])
 
@@ -121,6 +112,23 @@ def _product(graph: Graph, node: onnx.NodeProto, axes: Axes) -> int | None:
     return axis if same and axis <= len(left) - 3 else None
 
 
+def _joined(graph: Graph, node: onnx.NodeProto, axes: Axes) -> int | None:
+    shape, axis = graph.shape(node.input[0]), axes.get(node.input[0])
+    same = {axes.get(name) for name in node.input} == {axis}
+    if shape is None or axis is None or not same:
+        return None
+    return axis if attribute(node, "axis", 0) % len(shape) != axis else None
+
+
+def _recurs(graph: Graph, node: onnx.NodeProto, axes: Axes) -> bool:
+    """Whether a recurrent node has its samples where they belong: [length, batch, width] in, nothing else but first states."""
+    states = [name for name in node.input[5:7] if name]
+    known = all(name in axes or graph.constant(name) is not None for name in states)
+    places = {axes[name] for name in node.input if name in axes}
+    alone = set(node.input[1:5]).isdisjoint(axes) and not optional_input(node, 4)
+    return node.input[0] in axes and places == {1} and known and alone and not attribute(node, "layout", 0)
+
+
 def _gemm(graph: Graph, node: onnx.NodeProto, _shape: Shape, axis: int) -> int | None:
     bias = graph.shape(optional_input(node, 2)) if optional_input(node, 2) else ()
     plain = bias is not None and (len(bias) < 2 or bias[0] == 1)
@@ -143,11 +151,6 @@ def _reduced(graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) -> int
     return None if along is None else _without(along, axis, keep=attribute(node, "keepdims", 1))
 
 
-def _largest(_graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) -> int | None:
-    along = [attribute(node, "axis", 0) % len(shape)]
-    return _without(along, axis, keep=attribute(node, "keepdims", 1))
-
-
 def _squeezed(graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) -> int | None:
     along = _along(graph, node, len(shape))
     return None if along is None else _without(along, axis, keep=0)
@@ -159,6 +162,8 @@ def _unsqueezed(graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) -> 
         return None
     rank = len(shape) + len(given)
     new = {place % rank for place in given}
+    if len(new) != len(given):
+        return None
     return [place for place in range(rank) if place not in new][axis]
 
 
@@ -173,9 +178,15 @@ def _transposed(_graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) ->
 
 def _reshaped(graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) -> int | None:
     made = graph.shape(node.output[0])
-    if graph.constant(node.input[1]) is None or made is None or attribute(node, "allowzero", 0):
+    if made is None:
         return None
-    return reshaped_axis(shape, made, axis)
+    places = [
+        place for place, size in enumerate(made) if size == 1 and prod(made[:place]) == prod(shape[:axis])
+    ]
+    if axis == 0:
+        return 0 if 0 in places else None
+    # Another axis of size 1 beside it could be meant as well.
+    return places[0] if len(places) == 1 else None
 
 
 def _gathered(graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) -> int | None:
@@ -193,63 +204,22 @@ def _sliced(graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) -> int 
     return None if given is None or axis in [int(place) % len(shape) for place in given] else axis
 
 
-def _split(_graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) -> int | None:
-    return axis if attribute(node, "axis", 0) % len(shape) != axis else None
-
-
-def _padded(graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) -> int | None:
-    pads = graph.constant(optional_input(node, 1))
-    if pads is None or pads.size != 2 * len(shape) or optional_input(node, 3):
-        return None
-    return axis if pads[axis] == pads[axis + len(shape)] == 0 else None
-
-
-def _expanded(graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) -> int | None:
-    sizes = graph.constant(node.input[1])
-    if sizes is None:
-        return None
-    back = len(shape) - axis
-    return max(len(shape), sizes.size) - back if sizes.size < back or sizes[-back] == 1 else None
-
-
-def _tiled(graph: Graph, node: onnx.NodeProto, _shape: Shape, axis: int) -> int | None:
-    times = graph.constant(node.input[1])
-    return axis if times is not None and times[axis] == 1 else None
-
-
-def _summed(graph: Graph, node: onnx.NodeProto, shape: Shape, axis: int) -> int | None:
-    along = graph.constant(node.input[1])
-    return axis if along is not None and int(along.ravel()[0]) % len(shape) != axis else None
-
-
 _Move = Callable[[Graph, onnx.NodeProto, Shape, int], int | None]
 _MOVES: dict[str, _Move] = {
-    "ArgMax": _largest,
-    "ArgMin": _largest,
-    "CumSum": _summed,
-    "Expand": _expanded,
     "Flatten": _flattened,
     "Gather": _gathered,
     "Gemm": _gemm,
     "LayerNormalization": _layer_norm,
     "LogSoftmax": _normalised,
-    "Pad": _padded,
     "Reshape": _reshaped,
     "Slice": _sliced,
     "Softmax": _normalised,
-    "Split": _split,
     "Squeeze": _squeezed,
-    "Tile": _tiled,
     "Transpose": _transposed,
     "Unsqueeze": _unsqueezed,
+    **dict.fromkeys(_REDUCTIONS, _reduced),
 }
 """Nodes whose first input alone depends on the sample: where its axis is afterwards."""
-
-
-def _axis(graph: Graph, node: onnx.NodeProto, name: str, default: int) -> int:
-    shape = graph.shape(name)
-    given: int = attribute(node, "axis", default)
-    return given % len(shape) if shape else given
 
 
 def _along(graph: Graph, node: onnx.NodeProto, rank: int) -> list[int] | None:
@@ -267,6 +237,6 @@ def _listed(graph: Graph, node: onnx.NodeProto, name: str, place: int) -> list[i
 
 
 def _without(along: Sequence[int], axis: int, *, keep: int) -> int | None:
-    if axis in along:
+    if axis in along or len(set(along)) != len(along):
         return None
     return axis if keep else axis - sum(place < axis for place in along)
