@@ -8,7 +8,6 @@ once and ends.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -61,8 +60,7 @@ class Standby:
         waiting = self._waiting[module]
         while waiting:
             self._taken.append(waiting.pop(0))
-            # What ended while it waited, for lack of memory perhaps, is no fault of the job that comes now.
-            if _lives(self._taken[-1][0]):
+            if self._taken[-1][0].lives:
                 return self._taken[-1]
         self._taken.append(self._start(module))
         return self._taken[-1]
@@ -128,8 +126,3 @@ def _end(children: list[_Taken]) -> None:
         child, directory = children.pop()
         child.close()
         directory.cleanup()
-
-
-def _lives(child: Child) -> bool:
-    # Without taking its exit status, which is for `Child`.
-    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None

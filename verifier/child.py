@@ -91,6 +91,12 @@ class Child:
         """The child's process id, which is also its process group."""
         return self._process.pid
 
+    @property
+    def lives(self) -> bool:
+        """Whether it has not ended yet; what ended while it waited, for lack of memory perhaps, is of no use."""
+        # Without taking its exit status.
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
     def call(
         self,
         function: str,

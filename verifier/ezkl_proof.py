@@ -47,42 +47,43 @@ class FreshChildren:
 class WaitingChildren:
     """Keeps one started child in waiting, which hides its start-up time; close it when done.
 
-    The next one starts when a check has its answer, so that it takes no processor from it.
+    The next one starts when a check has its verdict, so that it takes no processor from it.
     The thread that makes and uses it must live as long as it does (see `Child`).
     """
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
+        self._open, self._stack = True, ExitStack()
         self._next: tuple[Child, Path] | None = _start(self._stack)
 
     @contextmanager
     def child(self) -> Iterator[tuple[Child, Path]]:
         """The child in waiting, or a new one if there is none, until the context ends."""
-        with self._stack.pop_all() as stack:
-            taken, self._next = self._next, None
-            yield taken or _start(stack)
-        # What keeps the next one from starting is for the next check to say.
-        with suppress(CouldNotCheck, OSError):
-            self._next = _start(self._stack)
+        try:
+            with self._stack.pop_all() as stack:
+                taken, self._next = self._next, None
+                yield taken if taken is not None and taken[0].lives else _start(stack)
+        finally:
+            # What keeps the next one from starting is for the next check to say.
+            with suppress(CouldNotCheck, OSError):
+                if self._open:
+                    self._next = _start(self._stack)
 
     def close(self) -> None:
-        """End the waiting child."""
-        self._next = None
+        """End the waiting child; checks that come later start their own."""
+        self._open, self._next = False, None
         self._stack.close()
 
 
 def _start(stack: ExitStack) -> tuple[Child, Path]:
     """A child and its directory, which `stack` closes; raises `CouldNotCheck` or OSError."""
-    with ExitStack() as undo:
-        try:
-            directory = undo.enter_context(
-                tempfile.TemporaryDirectory(prefix="verinfer-verify-", ignore_cleanup_errors=True)
-            )
-        except OSError as error:
-            raise CouldNotCheck("file-missing", f"There is no place for temporary files: {error}.") from error
-        child = Child("verinfer.verifier._ezkl", limits=VERIFY_LIMITS, directory=Path(directory))
-        undo.callback(child.close)
-        stack.push(undo.pop_all())
+    try:
+        directory = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="verinfer-verify-", ignore_cleanup_errors=True)
+        )
+    except OSError as error:
+        raise CouldNotCheck("file-missing", f"There is no place for temporary files: {error}.") from error
+    child = Child("verinfer.verifier._ezkl", limits=VERIFY_LIMITS, directory=Path(directory))
+    stack.callback(child.close)
     return child, Path(directory)
 
 
