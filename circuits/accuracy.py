@@ -12,7 +12,8 @@ from typing import Any
 
 from verinfer.verifier.errors import Malformed
 
-from .calibrate import Outputs
+from .calibrate import by_sample
+from .difference import Outputs
 from .native import Workplace
 from .stages import MOST_SAMPLES
 
@@ -49,8 +50,10 @@ def compare(
     truth: Sequence[int] | None,
     labels: Sequence[str] | None,
     task: str,
+    batch: int = 1,
 ) -> Accuracy:
-    """The figures for outputs by sample and tensor; `truth` may be longer than the outputs."""
+    """The figures for outputs by forward pass and tensor, `batch` samples to a pass; `truth` may be longer."""
+    circuit, fp32 = by_sample(circuit, batch), by_sample(fp32, batch)
     errors = [
         abs(value - other)
         for mine, wanted in zip(circuit, fp32, strict=True)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, isfinite
-from typing import Any, Protocol
+from math import ceil
+from typing import Any
 
 from verinfer.verifier import files
 from verinfer.verifier.digest import CHALLENGE_LIMBS
 from verinfer.verifier.errors import VerinferError
 from verinfer.verifier.instances import from_field_hex, to_field_hex
+from verinfer.verifier.manifest import Manifest
+from verinfer.verifier.model_spec import ModelSpec
 from verinfer.verifier.numbers import dequantise, quantise
-from verinfer.verifier.wire import Dtype
 
+from .difference import Outputs
 from .native import Workplace
 from .targets import Targets
 
@@ -29,51 +31,8 @@ _ROW_BUDGET = 36_000_000
 """Rows of forward passes spent on one candidate, about half a minute: every sample of a small circuit, 100 of LeNet-5."""
 
 
-class TensorDescribed(Protocol):
-    """One tensor."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the network."""
-        ...
-
-    @property
-    def dtype(self) -> Dtype:
-        """FP32 or INT64."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its sizes."""
-        ...
-
-
-class Described(Protocol):
-    """What says a model's tensors and task: its spec, a manifest that copies it, or a batch of it."""
-
-    @property
-    def inputs(self) -> Sequence[TensorDescribed]:
-        """The inputs, in order."""
-        ...
-
-    @property
-    def outputs(self) -> Sequence[TensorDescribed]:
-        """The outputs, in order."""
-        ...
-
-    @property
-    def task(self) -> str:
-        """Classification or regression."""
-        ...
-
-    @property
-    def labels(self) -> tuple[str, ...] | None:
-        """The classes of a classification."""
-        ...
-
-
-Outputs = Sequence[Sequence[Sequence[float]]]
-"""fp32 outputs: by sample, by tensor, flat."""
+Described = ModelSpec | Manifest
+"""What says a model's tensors and task: its spec, or a manifest that copies it."""
 
 Samples = dict[str, list[list[float] | list[int]]]
 """Preprocessed samples: by input name, a list of flat tensors."""
@@ -115,7 +74,7 @@ def screened(
     place: Workplace,
 ) -> Fidelity | None:
     """As `measure`, but run args that fail badly on a few samples get no more of them."""
-    few = replace(reference, outputs=reference.outputs[:_SCREEN])
+    few = replace(reference, outputs=reference.outputs[: ceil(_SCREEN / reference.batch)])
     first = measure(wrapped, run_args, settings, few, place)
     # One flip among few may still be rare among many; an error only grows.
     lenient = replace(targets, agreement=min(targets.agreement, 1 - 2 / _SCREEN))
@@ -136,7 +95,7 @@ def measure(
     `settings` are EZKL's for exactly these run args: rows and scales are read from them.
     """
     expected = reference.outputs
-    count = min(len(expected), max(_ROW_BUDGET // settings["num_rows"], _SCREEN))
+    count = min(len(expected), max(_ROW_BUDGET // settings["num_rows"], ceil(_SCREEN / reference.batch)))
     scales, bound = settings["model_input_scales"], run_args["decomp_base"] ** run_args["decomp_legs"]
     try:
         inputs = [_field_inputs(reference, index, 1.0, bound, scales) for index in range(count)]
@@ -199,22 +158,6 @@ def rows(values: Sequence[float], batch: int) -> list[list[float]]:
     """The parts of a flat tensor that belong to each sample."""
     size = len(values) // batch
     return [list(values[start : start + size]) for start in range(0, len(values), size)]
-
-
-def largest_difference(found: Outputs, expected: Outputs) -> float:
-    """The largest difference of outputs, each relative to the largest output of its forward pass; infinite for no number."""
-    largest = 0.0
-    for mine, wanted in zip(found, expected, strict=True):
-        pairs = [
-            (value, other)
-            for tensor, others in zip(mine, wanted, strict=True)
-            for value, other in zip(tensor, others, strict=True)
-        ]
-        if not all(isfinite(value) for pair in pairs for value in pair):
-            return inf
-        scale = max(abs(other) for _, other in pairs) or 1.0
-        largest = max(largest, *(abs(value - other) / scale for value, other in pairs))
-    return largest
 
 
 def good(fidelity: Fidelity, reference: Reference, targets: Targets) -> bool:

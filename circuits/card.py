@@ -19,7 +19,7 @@ from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.srs import Provenance
 
 from .accuracy import Accuracy, compare, read_truth
-from .calibrate import Fidelity, Reference, by_sample
+from .calibrate import Fidelity, Reference
 from .card_page import page
 from .native import Workplace, heavy_limits, machine_memory
 from .package import Measured
@@ -101,12 +101,8 @@ def describe(
 
 
 def _accuracy(truth: Sequence[int] | None, reference: Reference, fidelity: Fidelity) -> Accuracy:
-    spec = reference.spec
-    mine, fp32 = (
-        by_sample(outputs, reference.batch)
-        for outputs in (fidelity.outputs, reference.outputs[: len(fidelity.outputs)])
-    )
-    return compare(mine, fp32, truth, spec.labels, spec.task)
+    spec, fp32 = reference.spec, reference.outputs[: len(fidelity.outputs)]
+    return compare(fidelity.outputs, fp32, truth, spec.labels, spec.task, reference.batch)
 
 
 def _frontier(choice: Choice, measured: Measured) -> tuple[Point, ...]:
@@ -171,7 +167,7 @@ def _by_batch(card: dict[str, Any]) -> list[str]:
         for price in card["batch_prices"]
     ]
     return [
-        f"One proof is about {card['batch']} samples: {share:.3g} s for each. By estimate:",
+        f"One proof covers {card['batch']} samples: {share:.3g} s for each. By estimate:",
         "",
         "| samples in a proof | proving time for each | memory |",
         "|---|---|---|",

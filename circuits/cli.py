@@ -85,8 +85,10 @@ class _Duration(click.ParamType[float]):
 )
 @click.option(
     "--batch",
-    type=click.IntRange(2, MOST_BATCHED),
-    help="One proof is about so many samples of one client, which share its price.",
+    type=click.IntRange(1, MOST_BATCHED),
+    default=1,
+    show_default=True,
+    help="Samples that one proof covers: a client sends exactly so many at once, and each gets its answer.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The package's folder; must not exist."
@@ -102,7 +104,7 @@ def compile_(
     srs: Path | None,
     target: str,
     budget: float,
-    batch: int | None,
+    batch: int,
     *,
     insecure_srs: bool,
     as_json: bool,
@@ -270,7 +272,7 @@ def card(package: Path, *, as_json: bool) -> None:
     type=click.IntRange(1, MOST_BATCHED),
     default=1,
     show_default=True,
-    help="How many samples one proof is about.",
+    help="Samples that one proof covers.",
 )
 @click.option("--json", "as_json", is_flag=True)
 def estimate(model: Path, memory: float | None, batch: int, *, fit: bool, as_json: bool) -> None:

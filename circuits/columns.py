@@ -24,10 +24,6 @@ _UNUSABLE = 6
 
 _CHALLENGES = 2
 
-_MOST_COMPARED = {True: 125e6, False: 625e6}
-"""Rows times pairs of selectors that may be compared at each check, for k up to 15 and above: 15 and 75 ms, a third of what a
-warm check may take there."""
-
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -65,12 +61,6 @@ class Columns:
     def key_elements(self) -> int:
         """Numbers of 32 bytes in the proving key: each column as values, as polynomial and over the large domain."""
         return self.rows * ((2 + self.extension) * (self.fixed + self.equality) + 3 * self.extension)
-
-
-def keep_uncompressed(settings: Mapping[str, Any]) -> bool:
-    """Whether a circuit with these settings has so many selectors that each should get a column."""
-    columns = count_columns(settings, uncompressed=False)
-    return columns.compared > _MOST_COMPARED[columns.logrows <= 15]
 
 
 def count_columns(settings: Mapping[str, Any], *, uncompressed: bool) -> Columns:

@@ -29,8 +29,9 @@ from verinfer.verifier.numbers import quantise
 from verinfer.verifier.wire import validate
 
 from . import batching, card, stages, tune
-from .calibrate import Outputs, Reference, Samples
-from .columns import keep_uncompressed
+from .calibrate import Reference, Samples
+from .cost import prefers_uncompressed
+from .difference import Outputs
 from .disk import naming_full_disk
 from .journal import open_journal
 from .native import PARSE_LIMITS, Workplace, heavy_limits
@@ -88,11 +89,11 @@ def compile_model(
     on_progress: OnProgress,
     targets: Targets = DEFAULT_TARGETS,
     budget: float = BUDGET,
-    batch: int | None = None,
+    batch: int = 1,
 ) -> Package:
     """Build the package `out` from the model folder `folder`: the cheapest circuit that meets the targets.
 
-    `budget`: seconds after which no more trial proofs are made. `batch`: how many samples one proof is about.
+    `budget`: seconds after which no more trial proofs are made. `batch`: how many samples one proof covers.
     A search that was stopped goes on from what its journal in the cache says.
     Raises `UsageError`, `Malformed` or `CouldNotCheck`; then `out` does not exist.
     """
@@ -136,16 +137,18 @@ def compile_model(
         full = choose_srs(run_args["logrows"], given=srs, insecure=insecure_srs)
         on_progress("setup", 0.0)
         started = time.perf_counter()
-        uncompressed = keep_uncompressed(circuit.description)
+        uncompressed = prefers_uncompressed(circuit.description)
         vk, pk = stages.make_keys(circuit, full, home, heavy, uncompressed=uncompressed)
         setup_ms = _since(started)
         on_progress("self-test", 0.0)
         proof_bytes, measured = _self_test(circuit, pk, vk, full, model, run_args, heavy, setup_ms)
         check_cost(measured, targets)
         on_progress("package", 0.0)
-        manifest = _manifest(model, wrapped, circuit, vk, full, choice, proof_bytes)
+        manifest = _manifest(
+            model, wrapped, circuit, vk, full, choice, proof_bytes, uncompressed=uncompressed
+        )
         _fill(home, model, circuit, vk, full, manifest)
-        by_batch = prices(model.onnx, manifest.batch)
+        by_batch = prices(model.onnx, batch, choice.offer.cost, lambda share: on_progress("prices", share))
         card.write_card(home, manifest, model.reference, choice, measured, full.provenance, by_batch)
         write_index(home, measured, run_args["logrows"])
         open_package(home)
@@ -153,7 +156,7 @@ def compile_model(
     return open_package(out)
 
 
-def _identity(folder: Path, targets: Targets, batch: int | None) -> Iterator[str]:
+def _identity(folder: Path, targets: Targets, batch: int) -> Iterator[str]:
     """What a search depends on; raises `CouldNotCheck` (``file-missing``)."""
     for name in ("network.onnx", "spec.json", "samples.npz"):
         yield files.digest_of(folder / name)
@@ -186,7 +189,7 @@ class _TrialProofs:
                 )
                 circuit = stages.make_circuit(wrapped, run_args, home, self.place)
                 vk, pk = stages.make_keys(
-                    circuit, full, home, self.place, uncompressed=keep_uncompressed(circuit.description)
+                    circuit, full, home, self.place, uncompressed=prefers_uncompressed(circuit.description)
                 )
                 _, measured = _self_test(circuit, pk, vk, full, self.model, run_args, self.place, 0)
             except (CouldNotCheck, UsageError):
@@ -194,7 +197,7 @@ class _TrialProofs:
             return measured.prove_ms / 1000
 
 
-def read_model(folder: Path, place: Workplace, batch: int | None = None) -> Model:
+def read_model(folder: Path, place: Workplace, batch: int = 1) -> Model:
     """Read and inspect a model folder, and put its samples together by `batch`.
 
     Raises `UsageError` or `Malformed` if spec and ONNX file do not belong together, and what `batching.batch` raises.
@@ -231,7 +234,7 @@ def _self_test(
             to_field_hex(quantise(value, scale, bound=bound, field=item.name))
             for value in model.samples[item.name][0]
         ]
-        for item, scale in zip(model.reference.spec.inputs, scales, strict=False)
+        for item, scale in zip(model.spec.inputs, scales, strict=False)
     ]
     tensors.append([to_field_hex(0)] * CHALLENGE_LIMBS)
     challenge = [to_field_hex(secrets.randbelow(1 << 16)) for _ in range(CHALLENGE_LIMBS)]
@@ -283,7 +286,15 @@ def check_cost(measured: Measured, targets: Targets) -> None:
 
 
 def _manifest(
-    model: Model, wrapped: Path, circuit: stages.Circuit, vk: Path, srs: Srs, choice: Choice, proof_bytes: int
+    model: Model,
+    wrapped: Path,
+    circuit: stages.Circuit,
+    vk: Path,
+    srs: Srs,
+    choice: Choice,
+    proof_bytes: int,
+    *,
+    uncompressed: bool,
 ) -> Manifest:
     spec, settings = model.spec, circuit.description
     run_args: dict[str, Any] = {
@@ -304,10 +315,10 @@ def _manifest(
                 "vk": files.digest_of(vk),
                 "srs": {"full": srs.digest, "cut": sha256(srs.cut)},
                 "run_args": run_args,
-                **({"selectors": "uncompressed"} if keep_uncompressed(settings) else {}),
+                **({"selectors": "uncompressed"} if uncompressed else {}),
                 "proof_bytes": proof_bytes,
             },
-            "layout": stages.layout(model.reference.spec, settings),
+            "layout": stages.layout(spec, settings, model.reference.batch),
             "quantisation": "binary64-half-away-from-zero",
             "task": spec.task,
             "inputs": [item.to_json() for item in spec.inputs],

@@ -24,7 +24,7 @@ from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import VerinferError
 
 from .cache import cache_folder
-from .columns import Columns, count_columns, keep_uncompressed
+from .columns import Columns, count_columns
 
 DEFAULTS = Path(__file__).with_name("cost.json")
 """Coefficients measured by `fit` on the machine that the file names."""
@@ -113,7 +113,7 @@ def predict(
     `uncompressed`: whether each selector has its column; unless told, as `compile` would do it.
     """
     columns = count_columns(
-        settings, uncompressed=keep_uncompressed(settings) if uncompressed is None else uncompressed
+        settings, uncompressed=prefers_uncompressed(settings) if uncompressed is None else uncompressed
     )
     figures = {
         figure: sum(price * _COUNTS[term](columns) for term, price in prices.items())
@@ -135,6 +135,16 @@ def predict(
         logrows=columns.logrows,
         blocks=columns.blocks,
     )
+
+
+def prefers_uncompressed(settings: Mapping[str, Any]) -> bool:
+    """Whether a circuit with these settings has so many selectors that each should get a column.
+
+    A warm check may take 50 ms up to k = 15 and 200 ms above; of that, reading the vk may take so much.
+    """
+    columns = count_columns(settings, uncompressed=False)
+    allowed = 0.015 if columns.logrows <= 15 else 0.075
+    return _VERIFY_COMPARED * columns.compared > allowed
 
 
 def fits(cost: Cost, memory: int) -> bool:

@@ -20,8 +20,8 @@ from verinfer.verifier.errors import CouldNotCheck
 
 from . import lowering, tune
 from .candidates import Candidate, count_instances, count_rows
-from .columns import Columns, count_columns, keep_uncompressed
-from .cost import Coefficients, Cost, fits, load_coefficients, predict
+from .columns import Columns, count_columns
+from .cost import Coefficients, Cost, fits, load_coefficients, predict, prefers_uncompressed
 from .locate import explain
 from .native import PARSE_LIMITS, Workplace, heavy_limits, usable_memory
 from .offers import Offer, Rewrites, count_cells, pairings, rule_names, shapes
@@ -75,7 +75,7 @@ class Estimate:
 def estimate(model: Path, *, memory: int | None = None, batch: int = 1) -> Estimate:
     """The estimate for a model folder or an ONNX file, within `memory` bytes (default: nine tenths of this machine's).
 
-    `batch`: how many samples one proof is about.
+    `batch`: how many samples one proof covers.
 
     Raises `Malformed` (``model-refused``, ``model-unsupported``), `CouldNotCheck` (``model-too-large``).
     """
@@ -127,7 +127,7 @@ def _estimate(plain: Path, place: Workplace, memory: int) -> Estimate:
         best.run_args,
         rows,
         cost,
-        contract_bytes(count_columns(best.settings, uncompressed=keep_uncompressed(best.settings))),
+        contract_bytes(count_columns(best.settings, uncompressed=prefers_uncompressed(best.settings))),
         layers,
         coefficients.machine,
     )

@@ -113,12 +113,14 @@ def search(
         if activation >= scale - 1
     ]
     grid = list(dict.fromkeys(grid))
-    decisive = max(len(expected) // 2, min(len(expected), _SCREEN))
+    # Counted in samples, of which a forward pass has several in a batch.
+    first, screen = (ceil(count / reference.batch) for count in (_FIRST, _SCREEN))
+    decisive = max(len(expected) // 2, min(len(expected), screen))
     screened: list[Trial] = []
     for start in range(0, len(grid), _CHUNK):
         on_progress(0.6 * start / len(grid))
-        chunk = [trial.plan for trial in run(grid[start : start + _CHUNK], _FIRST)]
-        screened += run(chunk, _SCREEN) if chunk else []
+        chunk = [trial.plan for trial in run(grid[start : start + _CHUNK], first)]
+        screened += run(chunk, screen) if chunk else []
     screened.sort(key=lambda trial: (trial.cost, trial.plan.to_json().__repr__()))
     kept: list[Trial] = []
     for start in range(0, len(screened), _KEPT):

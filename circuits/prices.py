@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from verinfer.verifier.errors import CouldNotCheck
 
+from .cost import Cost
 from .estimate import estimate
+
+_STEP = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +24,25 @@ class Price:
     prove_bytes: int
 
 
-def prices(network: Path, most: int | None) -> tuple[Price, ...]:
-    """Estimates for batches of 1, 2, 4, ... and `most`, without those that cannot be; none at all without `most`."""
-    if most is None:
+def prices(
+    network: Path, batch: int, chosen: Cost, on_progress: Callable[[float], None]
+) -> tuple[Price, ...]:
+    """Prices in batches of 1, 4, 16, ... and `batch`, whose circuit is `chosen`; none for a batch of one.
+
+    `network` is that of one sample. A size whose circuit cannot be is left out.
+    """
+    if batch == 1:
         return ()
+    sizes = [1]
+    while sizes[-1] * _STEP < batch:
+        sizes.append(sizes[-1] * _STEP)
     found = []
-    for size in [*(1 << power for power in range(most.bit_length()) if 1 << power < most), most]:
+    for index, size in enumerate(sizes):
+        on_progress(index / len(sizes))
         with suppress(CouldNotCheck):
-            cost = estimate(network, batch=size).cost
-            found.append(Price(size, cost.prove_seconds / size, cost.prove_bytes))
-    return tuple(found)
+            found.append(_price(size, estimate(network, batch=size).cost))
+    return (*found, _price(batch, chosen))
+
+
+def _price(batch: int, cost: Cost) -> Price:
+    return Price(batch, cost.prove_seconds / batch, cost.prove_bytes)

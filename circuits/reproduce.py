@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version as installed
+from math import ceil
 from pathlib import Path
 
 from verinfer.verifier import files
@@ -39,6 +40,7 @@ LEAST_PLAIN_SCALE = 4
 starts at 6."""
 
 _COUNTING_SECONDS = 600.0
+_MOST_SETUP_SECONDS = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,12 @@ def reproduce(
             _compare_meaning(manifest, parse_spec(files.read(spec, limit=SPEC_LIMIT)))
         stages.inspect(network, manifest, light)
         values = stages.read_samples(samples or package.path("samples.npz"), manifest, light)
+        given = len(next(iter(values.values())))
+        # An auditor with fewer samples than a batch has may show each several times.
+        rounds = ceil(manifest.samples / given)
+        values = {name: rows * rounds if given < manifest.samples else rows for name, rows in values.items()}
         single = Reference(manifest, values, stages.run_fp32(network, manifest, values, light))
-        network, reference = batching.batch(network, single, manifest.batch, light)
+        network, reference = batching.batch(network, single, manifest.samples, light)
         # Wrapping again gives a graph in which nothing consumes the challenge; another graph has another digest.
         wrapped = home / "wrapped.onnx"
         rewrites = [item.to_json() for item in manifest.rewrites]
@@ -121,7 +127,7 @@ def reproduce(
             raise Rejected("not-reproduced", _too_little(fidelity, manifest, targets))
     return Reproduced(
         manifest.digest,
-        fidelity,
+        replace(fidelity, samples=min(fidelity.samples, given)),
         srs.provenance,
         adopted,
         own_samples=samples is not None,
@@ -168,10 +174,11 @@ def _require_affordable(manifest: Manifest, wrapped: Path, place: Workplace) -> 
         raise Rejected("not-reproduced", "EZKL refuses the network with the recorded run args.")
     uncompressed = manifest.proof_system.selectors is not None
     cost = predict(settings, load_coefficients(), uncompressed=uncompressed)
-    if not fits(cost, usable_memory()):
+    if not fits(cost, usable_memory()) or cost.setup_seconds > _MOST_SETUP_SECONDS:
         raise CouldNotCheck(
             "model-too-large",
-            f"Setting this circuit up needs {cost.setup_bytes / 1e9:.1f} GB; use a machine with more memory.",
+            f"Setting this circuit up needs {cost.setup_bytes / 1e9:.1f} GB and {cost.setup_seconds / 60:.0f} minutes;"
+            " use a larger machine.",
         )
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from verinfer.verifier import files, preprocess
 from verinfer.verifier.digest import CHALLENGE_LIMBS, sha256
-from verinfer.verifier.errors import CouldNotCheck, UsageError
-from verinfer.verifier.manifest import CHALLENGE_NAME, Manifest
-from verinfer.verifier.model_spec import ModelSpec
+from verinfer.verifier.errors import CouldNotCheck, Malformed, UsageError
+from verinfer.verifier.manifest import CHALLENGE_NAME, batched_shape
+from verinfer.verifier.model_spec import InputSpec, OutputSpec
 from verinfer.verifier.settings import SETTINGS_LIMIT, canonical_settings
 
-from .calibrate import Described, Reference, Samples, TensorDescribed
+from .calibrate import Described, Reference, Samples
 from .native import Workplace
 from .plan import read_plan
 from .srs import Srs
@@ -61,7 +61,7 @@ def inspect(model: Path, spec: Described, place: Workplace) -> None:
             )
 
 
-def read_samples(path: Path, spec: ModelSpec | Manifest, place: Workplace) -> Samples:
+def read_samples(path: Path, spec: Described, place: Workplace) -> Samples:
     """The samples of an NPZ file, preprocessed by the function that clients use.
 
     Raises `CouldNotCheck` (``file-missing``) or `Malformed` (``sample-malformed``).
@@ -77,10 +77,14 @@ def read_samples(path: Path, spec: ModelSpec | Manifest, place: Workplace) -> Sa
     }
 
 
-def write_tensors(path: Path, spec: Described, samples: Samples, place: Workplace) -> None:
-    """Preprocessed samples as an NPZ file."""
+def write_tensors(path: Path, spec: Described, samples: Samples, place: Workplace, batch: int = 1) -> None:
+    """Preprocessed samples, or batches of them, as an NPZ file."""
     tensors: dict[str, dict[str, Any]] = {
-        item.name: {"shape": list(item.shape), "dtype": item.dtype, "values": samples[item.name]}
+        item.name: {
+            "shape": batched_shape(item.shape, batch),
+            "dtype": item.dtype,
+            "values": samples[item.name],
+        }
         for item in spec.inputs
     }
     # For wrapped networks, which take a challenge too and ignore it.
@@ -89,11 +93,21 @@ def write_tensors(path: Path, spec: Described, samples: Samples, place: Workplac
     place.onnx("write_samples", path=path, tensors=tensors)
 
 
-def run_fp32(model: Path, spec: Described, samples: Samples, place: Workplace) -> list[list[list[float]]]:
-    """The fp32 model's outputs for every sample, by onnxruntime."""
+def run_fp32(
+    model: Path, spec: Described, samples: Samples, place: Workplace, batch: int = 1
+) -> list[list[list[float]]]:
+    """The fp32 model's outputs for every sample or batch, by onnxruntime.
+
+    Raises `Malformed` (``model-refused``) if they are not of the declared sizes.
+    """
     path = place.directory / "preprocessed.npz"
-    write_tensors(path, spec, samples, place)
+    write_tensors(path, spec, samples, place, batch)
     outputs: list[list[list[float]]] = place.onnx("run_many", model=model, inputs=path)
+    sizes = [batch * prod(item.shape) for item in spec.outputs]
+    if any([len(tensor) for tensor in tensors] != sizes for tensors in outputs):
+        raise Malformed(
+            "model-refused", "The model is refused: its outputs are not of the sizes that it declares."
+        )
     return outputs
 
 
@@ -129,8 +143,10 @@ def apply_rules(network: Path, rules: Sequence[str], place: Workplace) -> Path:
 def same_function(network: Path, wrapped: Path, reference: Reference, place: Workplace) -> bool:
     """Whether the rewritten network gives the given one's fp32 outputs on every sample, to `REWRITE_TOLERANCE`."""
     path = place.directory / "compared.npz"
-    write_tensors(path, reference.spec, reference.samples, place)
-    difference = float(place.onnx("compare", first=network, second=wrapped, inputs=path))
+    write_tensors(path, reference.spec, reference.samples, place, reference.batch)
+    difference = float(
+        place.onnx("compare", first=network, second=wrapped, inputs=path, batch=reference.batch)
+    )
     return difference <= REWRITE_TOLERANCE
 
 
@@ -153,11 +169,11 @@ def make_keys(
     return vk, pk
 
 
-def layout(spec: Described, settings: dict[str, Any]) -> list[dict[str, Any]]:
+def layout(spec: Described, settings: dict[str, Any], batch: int) -> list[dict[str, Any]]:
     """The instance layout as the manifest has it, with the scales that EZKL chose."""
     scales: Sequence[int] = settings["model_input_scales"]
     inputs = [
-        {**_tensor(item), "role": "input", "scale": scale}
+        {**_tensor(item, batch), "role": "input", "scale": scale}
         for item, scale in zip(spec.inputs, scales, strict=False)
     ]
     challenge = {
@@ -169,11 +185,12 @@ def layout(spec: Described, settings: dict[str, Any]) -> list[dict[str, Any]]:
         "visibility": "public",
     }
     outputs = [
-        {**_tensor(item), "role": "output", "scale": scale}
+        {**_tensor(item, batch), "role": "output", "scale": scale}
         for item, scale in zip(spec.outputs, settings["model_output_scales"], strict=True)
     ]
     return [*inputs, challenge, *outputs]
 
 
-def _tensor(item: TensorDescribed) -> dict[str, Any]:
-    return {"name": item.name, "shape": list(item.shape), "dtype": item.dtype, "visibility": "public"}
+def _tensor(item: InputSpec | OutputSpec, batch: int) -> dict[str, Any]:
+    shape = list(batched_shape(item.shape, batch))
+    return {"name": item.name, "shape": shape, "dtype": item.dtype, "visibility": "public"}

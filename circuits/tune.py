@@ -173,7 +173,7 @@ def _lowered_offers(
     if sites is None:
         return []
     inputs = place.directory / "tuning.npz"
-    write_tensors(inputs, reference.spec, reference.samples, place)
+    write_tensors(inputs, reference.spec, reference.samples, place, reference.batch)
 
     def keeps_function(trial: lowering.Trial) -> bool:
         # A comparison of real numbers becomes a steep ramp, on which a sample may lie.

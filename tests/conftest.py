@@ -1,15 +1,18 @@
-"""What several folders of tests share: one compiled circuit, made once a run with real EZKL."""
+"""What several folders of tests share: two small circuits, made once a run with real EZKL."""
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from verinfer.circuits.compile import compile_model
-from verinfer.circuits.package import Package
+from verinfer.circuits.package import Package, open_package
 from verinfer.verifier.bundle import Bundle
 from verinfer.verifier.evidence import Evidence
 from verinfer.verifier.ezkl_proof import EzklCheck, WaitingChildren
@@ -19,11 +22,18 @@ from verinfer.verifier.statement import Statement
 ZOO = Path(__file__).parents[1] / "models" / "zoo"
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of one run share; what is in it is made once."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_cache(shared: Path) -> Iterator[None]:
     """Tests neither read nor fill the user's cache of SRS files."""
     before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["XDG_CACHE_HOME"] = str(shared / "cache")
     yield
     if before is None:
         del os.environ["XDG_CACHE_HOME"]
@@ -31,13 +41,49 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["XDG_CACHE_HOME"] = before
 
 
+def _once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """`folder`, made by the first process that asks for it."""
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
-def bmi_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """The smallest model, compiled; tests must not write into it."""
-    out = tmp_path_factory.mktemp("packages") / "bmi"
-    return compile_model(
-        ZOO / "bmi", out, srs=None, insecure_srs=True, on_progress=lambda _phase, _share: None
-    )
+def quick(shared: Path) -> Path:
+    """The smallest model with a few of its samples: compiles in half the time."""
+
+    def make(folder: Path) -> None:
+        aside = folder.with_name(f"{folder.name}.aside")
+        shutil.copytree(ZOO / "bmi", aside)
+        with np.load(ZOO / "bmi" / "samples.npz", allow_pickle=False) as samples:
+            few = {name: samples[name][:32] for name in samples.files}
+        np.savez(aside / "samples.npz", allow_pickle=False, **few)
+        aside.rename(folder)
+
+    return _once(shared / "quick", make)
+
+
+def _compiled(model: Path, out: Path, batch: int) -> Package:
+    def make(folder: Path) -> None:
+        compile_model(
+            model, folder, srs=None, insecure_srs=True, on_progress=lambda _phase, _share: None, batch=batch
+        )
+
+    return open_package(_once(out, make))
+
+
+@pytest.fixture(scope="session")
+def bmi_package(quick: Path, shared: Path) -> Package:
+    """The package of ``quick``; tests must not write into it."""
+    return _compiled(quick, shared / "bmi-package", 1)
+
+
+@pytest.fixture(scope="session")
+def batch_package(quick: Path, shared: Path) -> Package:
+    """The package of ``quick`` for two samples at once; tests must not write into it."""
+    return _compiled(quick, shared / "batch-package", 2)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -44,7 +45,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_the_readmes_commands_run_in_its_order(home: Path) -> None:
-    """Every verinfer command of the README works as shown, one after the other, and its Python block too."""
+    """Every verinfer command of the README works as shown, one after the other; its Python block and the verifier's too."""
     port = _free_port()
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     servers = []
@@ -80,7 +81,17 @@ def test_the_readmes_commands_run_in_its_order(home: Path) -> None:
         for server in servers:
             server.terminate()
             server.wait(timeout=20)
-    assert json.loads((home / "receipt.json").read_text())["evidence"]
+    receipt = json.loads((home / "receipt.json").read_text())
+    statement = json.loads(base64.b64decode(receipt["envelope"]["payload"]))
+    (home / "nonce.txt").write_text(statement["predicate"]["nonce"])
+    (block,) = _blocks(ROOT / "verifier" / "README.md", "python")
+    done = subprocess.run(
+        [sys.executable, "-c", block.replace("demo-out", str(home))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

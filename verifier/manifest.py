@@ -22,8 +22,8 @@ MANIFEST_TYPE = "urn:verinfer:manifest:v1"
 MANIFEST_LIMIT = 4 << 20
 CHALLENGE_NAME = "verinfer_challenge"
 LARGEST_BOUND = 2**53
-MOST_BATCHED = 4096
-"""Samples of one proof."""
+MOST_BATCHED = 600
+"""Samples of one proof; no more are looked at when a circuit is made or made again."""
 
 
 class ModelIdentity(Wire):
@@ -154,7 +154,7 @@ class Manifest(Wire):
     outputs: Annotated[Items[OutputSpec], Field(min_length=1)]
     labels: Items[Text] | None = None
     batch: Annotated[Natural, Field(ge=2, le=MOST_BATCHED)] | None = None
-    """How many samples one proof is about, each a row of every tensor. Absent: one, as `inputs` and `outputs` describe it."""
+    """How many samples one proof covers, each a row of every tensor. Absent: one, as `inputs` and `outputs` describe it."""
 
     @model_validator(mode="after")
     def _layout_is_the_models(self) -> Manifest:
@@ -178,7 +178,7 @@ class Manifest(Wire):
                     raise ValueError("the challenge is an INT64 tensor of shape [1, 16] at scale 0")
             elif (spec := specs.pop(tensor.name, None)) is None:
                 raise ValueError(f"layout has the unknown or repeated tensor {tensor.name}")
-            elif (tensor.shape, tensor.dtype) != (batched_shape(spec.shape, self.batch), spec.dtype):
+            elif (tensor.shape, tensor.dtype) != (batched_shape(spec.shape, self.samples), spec.dtype):
                 raise ValueError(f"layout and model differ about {tensor.name}")
         if (self.task == "classification") != (self.labels is not None):
             raise ValueError("labels belong to classification, and only there")
@@ -193,7 +193,7 @@ class Manifest(Wire):
 
     @property
     def samples(self) -> int:
-        """How many samples one proof is about."""
+        """How many samples one proof covers."""
         return self.batch or 1
 
     def tensors(self, role: Literal["input", "output"]) -> tuple[Tensor, ...]:
@@ -201,9 +201,9 @@ class Manifest(Wire):
         return tuple(tensor for tensor in self.layout if tensor.role == role)
 
 
-def batched_shape(shape: tuple[int, ...], batch: int | None) -> tuple[int, ...]:
+def batched_shape(shape: tuple[int, ...], batch: int) -> tuple[int, ...]:
     """The shape of so many samples together: rows of a tensor that has one row for one sample; raises ValueError without that."""
-    if batch is None:
+    if batch == 1:
         return shape
     if shape[:1] != (1,):
         raise ValueError("only tensors whose first dimension is 1 can be batched")

@@ -32,13 +32,18 @@ def to_input(spec: InputSpec, raw: Sequence[float | int], samples: int = 1) -> l
 
     Raises `UsageError` (``shape-mismatch``, ``value-not-finite``, ``value-not-integer``, ``value-out-of-range``).
     """
-    count = prod(spec.shape) * samples
+    size = prod(spec.shape)
+    count = size * samples
     if len(raw) != count:
-        what = (
-            "a sample has" if samples == 1 else f"{samples} samples, which this circuit takes at once, have"
+        whole = len(raw) % size == 0
+        given = f"{len(raw) // size} samples" if whole and len(raw) else f"{len(raw)} numbers"
+        takes = (
+            f"{samples} samples at once, of {size} numbers each"
+            if samples > 1
+            else f"one sample of {size} numbers"
         )
         raise UsageError(
-            "shape-mismatch", f"{spec.name}: {what} {count} numbers, not {len(raw)}.", field=spec.name
+            "shape-mismatch", f"{spec.name}: this circuit takes {takes}; given are {given}.", field=spec.name
         )
     values: Sequence[float | int] = raw
     for step in spec.preprocessing:
@@ -55,6 +60,13 @@ def to_output(spec: OutputSpec, values: Sequence[float | int]) -> tuple[float, .
         multiply, add = _spread(step.multiply, len(result)), _spread(step.add, len(result))
         result = [value * a + b for value, a, b in zip(result, multiply, add, strict=True)]
     return tuple(result)
+
+
+def to_labels(labels: Sequence[str], scores: Sequence[float]) -> tuple[tuple[str, ...], bool]:
+    """The label of each sample, whose scores follow each other, and whether two share the highest score of one."""
+    size = len(labels)
+    rows = [list(scores[start : start + size]) for start in range(0, len(scores), size)]
+    return tuple(labels[row.index(max(row))] for row in rows), any(row.count(max(row)) > 1 for row in rows)
 
 
 def _spread(texts: Sequence[str], count: int) -> list[float]:

@@ -36,7 +36,10 @@ def answer(verified: Verified) -> str:
     else:
         rows = [_rows(output, verified.samples) for output in verified.outputs]
         samples = ["; ".join(row) for row in zip(*rows, strict=True)]
-    shown = " | ".join(samples[:_SHOWN])
+    if len(samples) == 1:
+        return samples[0]
+    # Numbered, since a label may hold whatever stands between two.
+    shown = " | ".join(f"{number}: {text}" for number, text in enumerate(samples[:_SHOWN], start=1))
     return shown if len(samples) <= _SHOWN else f"{shown} | … ({len(samples)} samples)"
 
 
@@ -53,9 +56,8 @@ def as_json(verified: Verified) -> dict[str, Any]:
         "nonce": verified.nonce,
         "audience": verified.audience,
         "issued_at": format_time(verified.issued_at),
-        "label": verified.labels[0] if verified.labels is not None and verified.samples == 1 else None,
-        "labels": verified.labels,
         "samples": verified.samples,
+        "labels": verified.labels,
         "outputs": [
             {"name": output.name, "shape": output.shape, "values": output.values, "fields": output.fields}
             for output in verified.outputs

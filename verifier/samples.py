@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,27 @@ def _read_json(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
     value = strict_json.parse(data, limit=SAMPLE_LIMIT, what="sample", floats=True)
     if not isinstance(value, dict):
         value = {_only(inputs).name: value}
-    return {name: _flatten(item, name) for name, item in value.items()}
+    sizes = {spec.name: prod(spec.shape) for spec in inputs}
+    return {name: _read_nested(item, name, sizes.get(name)) for name, item in value.items()}
+
+
+def _read_nested(value: Any, name: str, size: int | None) -> list[float | int]:
+    """The numbers of a list, nested as it may be; where they are more than one sample's, each item is a sample."""
+    flat = _flatten(value, name)
+    items = value if isinstance(value, list) else []
+    if size not in (None, len(flat)) and any(isinstance(item, list) for item in items):
+        _require_samples([len(_flatten(item, name)) for item in items], size, name)
+    return flat
+
+
+def _require_samples(lengths: Sequence[int], size: int | None, name: str) -> None:
+    """Raise unless each has as many numbers as a sample: else a file that is written by columns would be taken by rows."""
+    for length in lengths:
+        if length != size:
+            shown = printable(name, most=64)
+            raise Malformed(
+                "sample-malformed", f"{shown}: each sample has {size} numbers, not {length}.", field=shown
+            )
 
 
 def _read_npy(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
@@ -59,7 +80,10 @@ def _read_npy(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
     elif array.dtype.kind not in "iu":
         what = printable(str(array.dtype), most=64)
         raise Malformed("sample-malformed", f"The NPY array is of {what}, not of numbers.")
-    return {_only(inputs).name: array.ravel().tolist()}
+    spec = _only(inputs)
+    if array.ndim > 1 and array.size != prod(spec.shape):
+        _require_samples([prod(array.shape[1:])], prod(spec.shape), spec.name)
+    return {spec.name: array.ravel().tolist()}
 
 
 def _read_csv(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
@@ -74,15 +98,10 @@ def _read_csv(data: bytes, inputs: Sequence[InputSpec]) -> Sample:
             "sample-malformed", "A CSV file has a row of numbers for each sample; this one has none."
         )
     samples = [[_number(cell, spec.name) for cell in row] for row in rows]
-    if len(set(map(len, samples))) != 1:
-        raise Malformed("sample-malformed", "The rows of the CSV file have different lengths.")
+    _require_samples([len(sample) for sample in samples], prod(spec.shape), spec.name)
     if header is None:
         return {spec.name: [number for sample in samples for number in sample]}
-    if (
-        not isinstance(spec.raw, RawFields)
-        or sorted(header) != sorted(spec.raw.fields)
-        or any(len(sample) != len(header) for sample in samples)
-    ):
+    if not isinstance(spec.raw, RawFields) or sorted(header) != sorted(spec.raw.fields):
         raise Malformed("sample-malformed", "The CSV header does not name the model's fields, each once.")
     places = [header.index(field) for field in spec.raw.fields]
     return {spec.name: [sample[place] for sample in samples for place in places]}

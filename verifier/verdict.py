@@ -93,7 +93,7 @@ class Verified:
     audience: str | None
     issued_at: datetime
     samples: int
-    """How many the answer is about; each is a row of every output."""
+    """How many the answer covers; each is a row of every output."""
     outputs: tuple[Output, ...]
     labels: tuple[str, ...] | None
     """Of each sample, where the model has labels."""

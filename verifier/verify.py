@@ -271,7 +271,9 @@ def _conclude(
             zip(manifest.tensors("output"), predicate.output, strict=True)
         )
     )
-    labels, tied = _labels(manifest, outputs[0].values)
+    labels, tied = (
+        (None, False) if manifest.labels is None else preprocess.to_labels(manifest.labels, outputs[0].values)
+    )
     proven = any(kind.startswith("proof/") for kind in verified)
     return Verified(
         statement_digest=receipt.statement.digest,
@@ -293,16 +295,6 @@ def _conclude(
             + ([Caveat.LABEL_TIED] if tied else [])
         ),
     )
-
-
-def _labels(manifest: Manifest, scores: Sequence[float]) -> tuple[tuple[str, ...] | None, bool]:
-    """The label of each sample, if the model has labels, and whether two share the highest score of any."""
-    if manifest.labels is None:
-        return None, False
-    size = len(manifest.labels)
-    rows = [scores[start : start + size] for start in range(0, len(scores), size)]
-    tied = any(row.count(max(row)) > 1 for row in map(list, rows))
-    return tuple(manifest.labels[list(row).index(max(row))] for row in rows), tied
 
 
 def _reproduced(policy: TrustedPolicy, pinned: _Pinned) -> bool:

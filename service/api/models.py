@@ -86,6 +86,7 @@ def _describe(package: Package) -> dict[str, Any]:
         **manifest.model.to_json(),
         "circuit": package.digest,
         "task": manifest.task,
+        "samples": manifest.samples,
         "srs": package.bundle.provenance,
         "modes": ["none", "zk", "proof"],
         "infer": f"/v2/models/{manifest.model.name}/versions/{manifest.model.version}/infer",

@@ -23,7 +23,6 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from verinfer.circuits.compile import compile_model
 from verinfer.circuits.package import Package
 from verinfer.verifier.preprocess import to_input
 
@@ -300,29 +299,28 @@ def test_a_sample_needs_one_model_that_describes_it(
     assert asked["code"] == code
 
 
-def test_several_samples_have_one_proof(tmp_path: Path) -> None:
+def test_several_samples_have_one_proof(
+    bmi_package: Package, batch_package: Package, quick: Path, tmp_path: Path
+) -> None:
     """Rows of a CSV file go to a batched circuit together; each gets its answer, and all of them one receipt."""
-    model = tmp_path / "model"
-    shutil.copytree(SAMPLE.parent, model)
-    with np.load(SAMPLE.parent / "samples.npz", allow_pickle=False) as samples:
-        few = {name: samples[name][:8] for name in samples.files}
-    np.savez(model / "samples.npz", allow_pickle=False, **few)
-    package = compile_model(
-        model, tmp_path / "package", srs=None, insecure_srs=True, on_progress=lambda *_: None, batch=2
-    )
-    rows = few["habits"].reshape(8, -1)[:3].tolist()
+    with np.load(quick / "samples.npz", allow_pickle=False) as samples:
+        rows = samples["habits"].reshape(-1, 3)[:3].tolist()
     for count in (2, 3):
         text = "".join(",".join(map(repr, row)) + "\n" for row in rows[:count])
         (tmp_path / f"{count}.csv").write_text(text)
-    server = Server(package=package.folder, data=tmp_path / "data", log=tmp_path / "log")
+    package = tmp_path / "package"
+    shutil.copytree(batch_package.folder, package)
+    server = Server(package=package, data=tmp_path / "data", log=tmp_path / "log")
     server.start()
     try:
         issuer = ("--issuer", tmp_path / "data" / "service.pub.pem", "--out", tmp_path / "policy.json")
-        _verinfer(tmp_path, "policy", "init", package.folder, *issuer, "--allow-insecure-srs")
+        _verinfer(tmp_path, "policy", "init", package, *issuer, "--allow-insecure-srs")
+        both = ("policy", "init", package, bmi_package.folder, *issuer[:2], "--out", tmp_path / "both.json")
+        assert "different numbers" in _verinfer(tmp_path, *both, "--allow-insecure-srs", expect=2)["said"]
         url = ("--url", str(server.http.base_url))
         pins = ("--policy", tmp_path / "policy.json")
         verdict = _verinfer(tmp_path, "infer", tmp_path / "2.csv", *pins, *url, "--json")
-        values = [value for row in rows[:2] for value in to_input(package.manifest.inputs[0], row)]
+        values = [value for row in rows[:2] for value in to_input(batch_package.manifest.inputs[0], row)]
         tensor = {"name": "habits", "shape": [2, 3], "datatype": "FP32", "data": values}
         plain = server.http.post(
             "/v2/models/bmi/infer", json={"inputs": [tensor], "parameters": {"mode": "none"}}
@@ -335,7 +333,7 @@ def test_several_samples_have_one_proof(tmp_path: Path) -> None:
     assert verdict["samples"] == 2
     assert verdict["outputs"][0]["shape"][0] == 2
     assert "input-is-yours" in verdict["claims"]
-    session = onnxruntime.InferenceSession(package.path("network.onnx"))
+    session = onnxruntime.InferenceSession(batch_package.path("network.onnx"))
     fp32 = [
         session.run(None, {"habits": np.array([row], np.float32)})[0] for row in np.reshape(values, (2, 3))
     ]
@@ -343,7 +341,7 @@ def test_several_samples_have_one_proof(tmp_path: Path) -> None:
         np.concatenate(fp32).ravel().tolist(), rel=1e-5
     )
     assert wrong["code"] == "shape-mismatch"
-    assert "2 samples" in wrong["message"]
+    assert "takes 2 samples at once, of 3 numbers each; given are 3 samples" in wrong["message"]
     assert metadata["inputs"][0]["shape"][0] == 2
     other = ("verify", tmp_path / "receipt.json", *pins, "--sample", tmp_path / "swapped.csv", "--json")
     (tmp_path / "swapped.csv").write_text(

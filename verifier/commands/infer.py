@@ -74,7 +74,8 @@ def command(
 ) -> None:
     """Send SAMPLE (.json, .npy, .csv, .png), verify the answer, print it, and save the receipt.
 
-    For a circuit that takes several samples at once, the file holds as many: rows of a .csv, of a .npy or of a list in .json.
+    For a circuit that takes several samples at once, the file holds exactly as many: rows of a .csv, of a .npy or of a list in
+    .json. A .png is one sample.
     Nothing is printed as an answer, or saved as --out, before it is verified.
     """
     if nonce is not None and not is_hex32(nonce):

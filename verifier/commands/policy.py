@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def init(
     if insecure and not allow_insecure_srs:
         name = insecure[0].manifest.model.name
         raise UsageError("usage", f"{name} has an insecure local SRS; for a trial, say --allow-insecure-srs.")
+    _require_one_batch(bundles)
     now = datetime.now(UTC).replace(microsecond=0)
     until = format_time(now + timedelta(days=days))
     policy = validate(
@@ -123,6 +125,18 @@ def init(
     click.echo(
         f"wrote {out} and {out.parent / BUNDLES}; sign it with: verinfer policy sign {out} --key OWNER.pem"
     )
+
+
+def _require_one_batch(bundles: Sequence[Bundle]) -> None:
+    """Raise where circuits of one model cover different numbers of samples: a client could not say what to send."""
+    batches: dict[str, int] = {}
+    for bundle in bundles:
+        manifest = bundle.manifest
+        if batches.setdefault(manifest.model.onnx, manifest.samples) != manifest.samples:
+            raise UsageError(
+                "usage",
+                f"The packages of {manifest.model.name} take different numbers of samples at once; make a policy for each.",
+            )
 
 
 @command.command("sign")

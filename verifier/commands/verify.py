@@ -46,7 +46,11 @@ Existing = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="The mode you asked.",
 )
 @click.option("--audience", help="The audience you named.")
-@click.option("--sample", type=Existing, help="The sample you sent (.json, .npy, .csv, .png).")
+@click.option(
+    "--sample",
+    type=Existing,
+    help="What you sent (.json, .npy, .csv, .png); of a batch all of it, in order.",
+)
 @click.option(
     "--min-serial", type=click.IntRange(min=1), default=1, show_default=True, help="Least policy serial."
 )

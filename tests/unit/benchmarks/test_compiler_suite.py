@@ -18,6 +18,7 @@ from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.instances import from_field_hex, to_field_hex
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
+RESULTS = SCRIPTS / "benchmarks" / "results"
 
 
 @pytest.fixture(name="suite")
@@ -229,3 +230,12 @@ def test_cases_measured_apart_keep_their_commits(monkeypatch: pytest.MonkeyPatch
     assert done.exit_code == 1
     assert "another machine" in done.stderr
     assert (tmp_path / "compiler.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("suite")
+@pytest.mark.parametrize(("name", "writer"), [("receipt", "report"), ("compiler", "compiler_report")])
+def test_committed_tables_are_of_the_committed_values(name: str, writer: str) -> None:
+    """What people read is what the raw values give, with the columns that there are today."""
+    home = RESULTS / name
+    results = json.loads(home.with_suffix(".json").read_text())
+    assert _module(writer).as_table(results) == home.with_suffix(".md").read_text()

@@ -12,12 +12,15 @@ import pytest
 
 from verinfer.circuits import stages
 from verinfer.circuits.batching import batch
-from verinfer.circuits.calibrate import Reference, agree
-from verinfer.circuits.compile import compile_model
+from verinfer.circuits.calibrate import Reference, agree, good
+from verinfer.circuits.compile import read_model
+from verinfer.circuits.cost import load_coefficients
+from verinfer.circuits.estimate import as_text, estimate
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
 from verinfer.circuits.prove import prover_for
 from verinfer.circuits.reproduce import reproduce
+from verinfer.circuits.targets import Targets
 from verinfer.verifier.errors import CouldNotCheck, Rejected, UsageError
 from verinfer.verifier.model_spec import parse_spec
 from verinfer.verifier.numbers import dequantise, quantise
@@ -29,24 +32,27 @@ def _quiet(_phase: str, _share: float) -> None:
 
 
 def test_each_row_is_the_models_answer(batch_package: Package, place: Workplace) -> None:
-    """Four samples of one proof get what fp32 gives to each of them alone; another order of rows is another answer."""
+    """Two samples of one proof get what fp32 gives to each of them alone, in whatever order they stand."""
     manifest = batch_package.manifest
     tensor, output = manifest.tensors("input")[0], manifest.tensors("output")[0]
-    assert (manifest.samples, tensor.shape[0], output.shape[0]) == (4, 4, 4)
+    assert (manifest.samples, tensor.shape[0], output.shape[0]) == (2, 2, 2)
     with np.load(batch_package.path("samples.npz"), allow_pickle=False) as samples:
-        raw = samples["habits"][:4].ravel().tolist()
-    values = to_input(manifest.inputs[0], raw, 4)
+        raw = samples["habits"][:2].ravel().tolist()
+    values = to_input(manifest.inputs[0], raw, 2)
     integers = [
         quantise(value, tensor.scale, bound=manifest.proof_system.bound, field="habits") for value in values
     ]
     found = prover_for(manifest).forward(batch_package, {"habits": integers}, place).outputs["body"]
-    np.savez(
-        place.directory / "four.npz", allow_pickle=False, habits=np.array(values, "<f4").reshape(4, 1, 3)
-    )
+    np.savez(place.directory / "two.npz", allow_pickle=False, habits=np.array(values, "<f4").reshape(2, 1, 3))
     network = batch_package.path("network.onnx")
-    fp32 = place.onnx("run_many", model=network, inputs=place.directory / "four.npz")
+    fp32 = place.onnx("run_many", model=network, inputs=place.directory / "two.npz")
     wanted = [value for (row,) in fp32 for value in row]
     assert [dequantise(value, output.scale) for value in found] == pytest.approx(wanted, abs=0.1)
+    turned = [integer for row in reversed(range(2)) for integer in integers[3 * row : 3 * row + 3]]
+    other = prover_for(manifest).forward(batch_package, {"habits": turned}, place).outputs["body"]
+    assert [other[2 * row : 2 * row + 2] for row in reversed(range(2))] == [
+        found[2 * row : 2 * row + 2] for row in range(2)
+    ]
 
 
 def test_a_rebuild_confirms_the_batch(batch_package: Package, quick: Path) -> None:
@@ -54,10 +60,23 @@ def test_a_rebuild_confirms_the_batch(batch_package: Package, quick: Path) -> No
     found = reproduce(batch_package, quick / "network.onnx", spec=quick / "spec.json", on_progress=_quiet)
     assert found.circuit == batch_package.digest
     assert found.fidelity.samples == 32
+    assert found.meaning_compared
+
+
+def test_an_auditor_may_have_fewer_samples_than_a_batch(
+    batch_package: Package, quick: Path, tmp_path: Path
+) -> None:
+    """The one is shown twice, and counted once."""
+    with np.load(quick / "samples.npz", allow_pickle=False) as samples:
+        np.savez(tmp_path / "mine.npz", allow_pickle=False, habits=samples["habits"][:1])
+    found = reproduce(
+        batch_package, quick / "network.onnx", spec=None, samples=tmp_path / "mine.npz", on_progress=_quiet
+    )
+    assert (found.fidelity.samples, found.own_samples) == (1, True)
 
 
 def test_a_batch_of_another_size_is_another_circuit(batch_package: Package, quick: Path) -> None:
-    """A manifest that claims eight rows for a circuit of four is not reproduced."""
+    """A manifest that claims eight rows for a circuit of two is not reproduced."""
     manifest = batch_package.manifest.model_copy(update={"batch": 8})
     claimed = replace(batch_package, bundle=replace(batch_package.bundle, manifest=manifest))
     with pytest.raises(Rejected) as caught:
@@ -66,23 +85,24 @@ def test_a_batch_of_another_size_is_another_circuit(batch_package: Package, quic
 
 
 def test_the_card_says_what_a_sample_costs(batch_package: Package, quick_package: Package) -> None:
-    """Estimates for one, two and four samples in a proof; a circuit of one sample has none."""
+    """Estimates for one and two samples in a proof, of which the latter is the lower; a circuit of one sample has none."""
     card = json.loads(batch_package.path("card.json").read_text())
-    assert [price["batch"] for price in card["batch_prices"]] == [1, 2, 4]
-    assert card["batch"] == 4
+    single, chosen = card["batch_prices"]
+    assert (single["batch"], chosen["batch"]) == (1, 2)
+    assert chosen["seconds"] < single["seconds"]
+    assert chosen["seconds"] * 2 == pytest.approx(card["cost"]["estimated_prove_seconds"], abs=0.001)
+    assert card["batch"] == 2
     assert "samples in a proof" in batch_package.path("card.md").read_text()
     assert "Price of a sample" in batch_package.path("card.html").read_text()
-    single = json.loads(quick_package.path("card.json").read_text())
-    assert (single["batch"], single["batch_prices"]) == (1, [])
+    alone = json.loads(quick_package.path("card.json").read_text())
+    assert (alone["batch"], alone["batch_prices"]) == (1, [])
 
 
-def test_a_batch_needs_as_many_samples(quick: Path, tmp_path: Path) -> None:
-    """What cannot be tried is not built."""
-    out = tmp_path / "package"
+def test_a_batch_needs_as_many_samples(quick: Path, place: Workplace) -> None:
+    """What cannot be tried is not built, and it is said what would be."""
     with pytest.raises(UsageError) as caught:
-        compile_model(quick, out, srs=None, insecure_srs=True, on_progress=_quiet, batch=64)
-    assert "there are 32" in caught.value.message
-    assert not out.exists()
+        read_model(quick, place, 64)
+    assert "take --batch 32 or less" in caught.value.message
 
 
 def test_a_batch_that_computes_something_else_is_refused(quick: Path, place: Workplace) -> None:
@@ -93,7 +113,9 @@ def test_a_batch_that_computes_something_else_is_refused(quick: Path, place: Wor
     samples = stages.read_samples(quick / "samples.npz", spec, place)
     outputs = stages.run_fp32(network, spec, samples, place)
     batch(network, Reference(spec, samples, outputs), 2, place)
-    wrong = [[[value + 1.0 for value in tensor] for tensor in sample] for sample in outputs]
+    # One number of one sample, beside others a thousand times as large.
+    wrong = [[list(tensor) for tensor in sample] for sample in outputs]
+    wrong[-1][0][1] += 0.001 * max(map(abs, wrong[-1][0]))
     with pytest.raises(CouldNotCheck) as caught:
         batch(network, Reference(spec, samples, wrong), 2, place)
     assert caught.value.code == "rewrite-differs"
@@ -105,3 +127,24 @@ def test_agreement_counts_rows() -> None:
     values = [[[0.0, 1.0, 2.0, 5.0, 1.0, 1.0]], [[9.0, 0.0, 0.0, 4.0, 3.0, 0.0]]]
     found = agree(values, expected, 2)
     assert (found.samples, found.agreement, found.error) == (4, 0.75, 4.0)
+
+
+def test_one_number_is_a_label_of_no_batch() -> None:
+    """A classification of a single score has no label to agree on, however many samples there are in a pass."""
+    expected = [[[1.0, 2.0]], [[3.0, 4.0]]]
+    reference = Reference(_Binary(), {}, expected, batch=2)  # type: ignore[arg-type]  # only the task is looked at
+    apart = agree([[[1.0, 3.9]], [[3.0, 4.0]]], expected, 2)
+    assert not good(apart, reference, Targets())
+    assert good(agree(expected, expected, 2), reference, Targets())
+
+
+class _Binary:
+    task = "classification"
+
+
+def test_a_batch_is_estimated_as_one(quick: Path) -> None:
+    """More samples take more rows, and each of them less."""
+    single, two = estimate(quick), estimate(quick, batch=2)
+    assert two.rows > single.rows
+    assert two.cost.prove_seconds < 2 * single.cost.prove_seconds
+    assert f"{two.cost.prove_seconds / 2:.3g} s" in as_text(two, load_coefficients())

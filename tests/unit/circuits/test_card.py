@@ -120,6 +120,15 @@ def test_accuracy_is_counted_on_the_same_samples() -> None:
     assert found.mean_error == pytest.approx((0.1 + 1.0 + 0.5) / 8)
 
 
+def test_accuracy_of_a_batch_is_that_of_its_samples() -> None:
+    """Two samples to a pass: each has its label, and its truth."""
+    fp32 = [[[0.0, 1.0, 5.0, 2.0]], [[3.0, 1.0, 0.0, 2.0]]]
+    circuit = [[[0.0, 1.0, 5.0, 6.0]], [[3.0, 1.0, 0.0, 2.0]]]
+    found = compare(circuit, fp32, [1, 0, 0, 0], ["a", "b"], "classification", 2)
+    assert (found.samples, found.fp32, found.circuit, found.agreement) == (4, 0.75, 0.5, 0.75)
+    assert found.classes == (ClassAgreement("a", 2, 1), ClassAgreement("b", 2, 2))
+
+
 def test_without_true_labels_there_is_no_accuracy() -> None:
     """Agreement stands alone where nobody said what is right, or for too few samples."""
     outputs = [[[1.0, 0.0]], [[0.0, 1.0]]]

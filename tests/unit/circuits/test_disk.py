@@ -51,6 +51,28 @@ def test_a_full_disk_is_named_and_leaves_nothing(size: str, quick: Path, tmp_pat
     assert _on_disk(size, disk, _COMPILE, quick, disk) == "disk-full []"
 
 
+_REPRODUCE = """
+import os, sys, tempfile
+from pathlib import Path
+from verinfer.circuits.package import open_package
+from verinfer.circuits.reproduce import reproduce
+from verinfer.verifier.errors import VerinferError
+package, network, tempfile.tempdir = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+try:
+    reproduce(open_package(package), network, spec=None, on_progress=lambda phase, share: None)
+except VerinferError as error:
+    print(error.code, sorted(os.listdir(tempfile.tempdir)))
+"""
+
+
+def test_a_full_disk_is_no_verdict_on_a_package(quick_package: Package, quick: Path, tmp_path: Path) -> None:
+    """An auditor without room for the keys hears of that, not that the package is not reproduced."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    given = (quick_package.folder, quick / "network.onnx", disk)
+    assert _on_disk("2m", disk, _REPRODUCE, *given) == "disk-full []"
+
+
 _FORWARD = """
 import sys
 from pathlib import Path

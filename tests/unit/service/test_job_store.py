@@ -54,6 +54,19 @@ def test_migrating_twice_changes_nothing(database: Database) -> None:
     database.migrate()
 
 
+def test_an_older_database_keeps_its_jobs(database: Database, store: JobStore, make_order: MakeOrder) -> None:
+    """A server that is newer than its data folder brings the tables up to date; what was queued is still done."""
+    job = add(store, make_order(audience="me"))
+    with database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN detail")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    database.migrate()
+    lease = take(store)
+    assert (lease.job, lease.order) == (job, make_order(audience="me"))
+    store.fail(lease, "value-out-of-range", now=3.0, detail="At the layer x.")
+    assert store.get(job).detail == "At the layer x."
+
+
 def test_the_database_is_private_and_durable(database: Database, tmp_path: Path) -> None:
     """Nobody else may read it or its log, and a commit is on the disk when it returns."""
     with database.write() as connection:

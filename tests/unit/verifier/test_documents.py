@@ -162,7 +162,7 @@ MANIFEST_RULES: dict[str, Change] = {
     "labels absent": lambda manifest: manifest.pop("labels"),
     "labels for a regression": lambda manifest: manifest.update(task="regression"),
     "a batch of one": lambda manifest: manifest.update(batch=1),
-    "a batch beyond reason": lambda manifest: manifest.update(batch=4097),
+    "a batch beyond reason": lambda manifest: _as_batch(manifest, 601),
     "a batch that no tensor has": lambda manifest: manifest.update(batch=4),
     "rows without a batch": lambda manifest: [
         _tensor(index, shape=_rows(manifest, index, 4))(manifest) for index in (0, 2)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from verinfer.verifier.errors import VerinferError
 from verinfer.verifier.model_spec import InputSpec, parse_spec
-from verinfer.verifier.preprocess import to_input
+from verinfer.verifier.preprocess import to_input, to_labels
 from verinfer.verifier.samples import read_sample
 
 ZOO = Path(__file__).parents[3] / "models" / "zoo"
@@ -67,6 +67,11 @@ WRONG: dict[str, tuple[str, str, bytes, str]] = {
         b"eating,sleep,training\n1,2,3\n4,5\n",
         "sample-malformed",
     ),
+    "CSV by columns": ("bmi", "s.csv", b"1,2\n3,4\n5,6\n", "sample-malformed"),
+    "one CSV column": ("bmi", "s.csv", b"1\n2\n3\n", "sample-malformed"),
+    "NPY by columns": ("bmi", "s.npy", _npy(np.ones((3, 2))), "sample-malformed"),
+    "JSON by columns": ("bmi", "s.json", b"[[1, 2], [3, 4], [5, 6]]", "sample-malformed"),
+    "JSON of uneven samples": ("bmi", "s.json", b"[[1, 2, 3], [4, 5]]", "sample-malformed"),
     "a header without rows": ("bmi", "s.csv", b"eating,sleep,training\n", "sample-malformed"),
     "an empty CSV": ("bmi", "s.csv", b"", "sample-malformed"),
     "a foreign CSV header": ("bmi", "s.csv", b"a,b,c\n1,2,3\n", "sample-malformed"),
@@ -114,10 +119,22 @@ def test_several_samples_in_three_forms(tmp_path: Path) -> None:
         assert read_sample(tmp_path / name, [spec]) == {"habits": [1.5, 2, 3, 4, 5, 6]}, name
     both = to_input(spec, [1.5, 2, 3, 4, 5, 6], 2)
     assert both == [*to_input(spec, [1.5, 2, 3]), *to_input(spec, [4, 5, 6])]
-    for wrong in (1, 3):
+    for samples, given in (
+        (1, "one sample of 3 numbers; given are 2 samples"),
+        (3, "3 samples at once, of 3 numbers each"),
+    ):
         with pytest.raises(VerinferError) as caught:
-            to_input(spec, [1.5, 2, 3, 4, 5, 6], wrong)
+            to_input(spec, [1.5, 2, 3, 4, 5, 6], samples)
         assert caught.value.code == "shape-mismatch"
+        assert given in caught.value.message
+
+
+def test_each_sample_has_its_label() -> None:
+    """The largest score of its own row; a tie in any row is told."""
+    labels = ["a", "b", "c"]
+    assert to_labels(labels, [0.0, 2.0, 1.0, 9.0, 8.0, 7.0]) == (("b", "a"), False)
+    assert to_labels(labels, [0.0, 2.0, 2.0]) == (("b",), True)
+    assert to_labels(labels, [0.0, 2.0, 1.0, 5.0, 1.0, 5.0]) == (("b", "a"), True)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
+import threading
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from verinfer.verifier import report
 from verinfer.verifier.bundle import BundleFolder
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.client import ServiceError
 from verinfer.verifier.dsse import Envelope
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError
 from verinfer.verifier.evidence import EZKL_KIND, EzklProof
-from verinfer.verifier.ezkl_proof import EzklCheck
+from verinfer.verifier.ezkl_proof import EzklCheck, WaitingChildren
 from verinfer.verifier.policy import Origin, parse_policy
 from verinfer.verifier.proof_systems import ProofSystem
 from verinfer.verifier.statement import parse_statement
@@ -179,3 +181,41 @@ def test_one_wrong_item_ends_the_reading_of_a_long_list() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 150 << 20
+
+
+def test_a_batch_is_answered_sample_by_sample(accepts_all: ProofSystem) -> None:
+    """Labels, or the named values of each row; of many the first sixteen, and how many there are."""
+    verified = _verified(Expect(model="bmi"), accepts_all)
+    (output,) = verified.outputs
+    rows = replace(output, values=(1.0, 2.0, 3.0, 4.0), fields=("height_cm", "weight_kg"))
+    two = replace(verified, samples=2, outputs=(rows,))
+    assert report.answer(two) == "1: height_cm 1, weight_kg 2 | 2: height_cm 3, weight_kg 4"
+    many = replace(verified, samples=17, labels=tuple("abcdefghijklmnopq"))
+    assert report.answer(many).startswith("1: a | 2: b | ")
+    assert report.answer(many).endswith(" | 16: p | … (17 samples)")
+    assert report.as_json(many)["samples"] == 17
+
+
+def test_a_child_waits_again_after_every_check() -> None:
+    """A refused proof leaves the next check as quick as an accepted one does."""
+    children = WaitingChildren()
+    try:
+        for failure in (None, Rejected("proof-invalid")):
+            before = _own_children()
+            with suppress(Rejected), children.child() as (child, directory):
+                assert {child.pid} == before
+                assert directory.is_dir()
+                if failure is not None:
+                    raise failure
+            assert len(_own_children()) == 1
+            assert _own_children() != before
+            assert not directory.exists()
+    finally:
+        children.close()
+    assert not _own_children()
+
+
+def _own_children() -> set[int]:
+    """The processes that this thread has started and that live."""
+    listed = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    return {int(pid) for pid in listed.read_text().split()}
