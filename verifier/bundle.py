@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,8 @@ FILE_LIMITS = {
     "kzg1.srs": CUT_BYTES,
 }
 """The files of a bundle and the most bytes each may have."""
+
+_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def open_bundle(content: Mapping[str, bytes], circuit: str) -> Bundle:
     """
     if sha256(content["manifest.json"]) != circuit:
         raise Rejected("bundle-mismatch", "manifest.json is not the pinned circuit's.", field="manifest.json")
-    manifest = parse_manifest(content["manifest.json"])
+    manifest = _manifest(content["manifest.json"])
     system = manifest.proof_system
     for name, digest in {
         "settings.json": system.settings,
@@ -87,7 +90,7 @@ def open_bundle(content: Mapping[str, bytes], circuit: str) -> Bundle:
     }.items():
         if sha256(content[name]) != digest:
             raise Rejected("bundle-mismatch", f"{name} does not have the digest in the manifest.", field=name)
-    check_settings(content["settings.json"], manifest)
+    _require_settings(content["settings.json"], content["manifest.json"])
     return Bundle(
         circuit=circuit,
         manifest=manifest,
@@ -96,3 +99,14 @@ def open_bundle(content: Mapping[str, bytes], circuit: str) -> Bundle:
         srs=content["kzg1.srs"],
         provenance=provenance(content["kzg1.srs"]),
     )
+
+
+# A verifier opens the same few bundles for each receipt, and what bytes say does not change; failures are not kept.
+@lru_cache(maxsize=_KEPT)
+def _manifest(data: bytes) -> Manifest:
+    return parse_manifest(data)
+
+
+@lru_cache(maxsize=_KEPT)
+def _require_settings(settings: bytes, manifest: bytes) -> None:
+    check_settings(settings, _manifest(manifest))
