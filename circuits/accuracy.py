@@ -12,8 +12,7 @@ from typing import Any
 
 from verinfer.verifier.errors import Malformed
 
-from .calibrate import by_sample
-from .difference import Outputs
+from .calibrate import Outputs, by_sample
 from .native import Workplace
 from .stages import MOST_SAMPLES
 

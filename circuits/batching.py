@@ -10,8 +10,8 @@ from pathlib import Path
 from verinfer.verifier.errors import CouldNotCheck, UsageError
 
 from . import stages
-from .calibrate import Reference, Samples
-from .difference import Outputs, largest_difference
+from .calibrate import Outputs, Reference, Samples
+from .difference import largest_difference
 from .native import Workplace
 
 

@@ -16,7 +16,6 @@ from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.model_spec import ModelSpec
 from verinfer.verifier.numbers import dequantise, quantise
 
-from .difference import Outputs
 from .native import Workplace
 from .targets import Targets
 
@@ -33,6 +32,9 @@ _ROW_BUDGET = 36_000_000
 
 Described = ModelSpec | Manifest
 """What says a model's tensors and task: its spec, or a manifest that copies it."""
+
+Outputs = Sequence[Sequence[Sequence[float]]]
+"""fp32 outputs: by forward pass, by tensor, flat."""
 
 Samples = dict[str, list[list[float] | list[int]]]
 """Preprocessed samples: by input name, a list of flat tensors."""

@@ -29,9 +29,8 @@ from verinfer.verifier.numbers import quantise
 from verinfer.verifier.wire import validate
 
 from . import batching, card, stages, tune
-from .calibrate import Reference, Samples
+from .calibrate import Outputs, Reference, Samples
 from .cost import prefers_uncompressed
-from .difference import Outputs
 from .disk import naming_full_disk
 from .journal import open_journal
 from .native import PARSE_LIMITS, Workplace, heavy_limits

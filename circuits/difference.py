@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Outputs = Sequence[Sequence[Sequence[float]]]
-"""fp32 outputs: by forward pass, by tensor, flat."""
+_Passes = Sequence[Sequence[Sequence[float]]]
+"""Outputs by forward pass, by tensor, flat."""
 
 
-def largest_difference(ours: Outputs, theirs: Outputs, batch: int = 1) -> float:
+def largest_difference(ours: _Passes, theirs: _Passes, batch: int = 1) -> float:
     """The largest relative difference over all samples, `batch` of them in a pass; infinite if a number is not finite.
 
     Each sample's difference is relative to its largest output, or the median sample's if that is larger: one sample with huge
@@ -27,7 +27,7 @@ def largest_difference(ours: Outputs, theirs: Outputs, batch: int = 1) -> float:
     return float(np.where(scale > 0, difference / np.where(scale > 0, scale, 1.0), difference).max())
 
 
-def _by_sample(passes: Outputs, batch: int) -> npt.NDArray[Any]:
+def _by_sample(passes: _Passes, batch: int) -> npt.NDArray[Any]:
     """All numbers of each sample, [samples, numbers]."""
     return np.concatenate(
         [

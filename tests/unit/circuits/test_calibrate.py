@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from verinfer.circuits.calibrate import Reference, agree, good
-from verinfer.circuits.difference import Outputs
+from verinfer.circuits.calibrate import Outputs, Reference, agree, good
 from verinfer.circuits.package import Package
 from verinfer.circuits.targets import Targets
 
