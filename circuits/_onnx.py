@@ -265,7 +265,7 @@ def _check(model: onnx.ModelProto) -> None:
     _check_graph(model)
     try:
         onnx.checker.check_model(model)
-        inferred = derive(model)
+        inferred = derive(model, check_type=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise _refusal(f"the ONNX checker says: {(str(error).splitlines() or [''])[0][:300]}") from error
     for declared, derived in zip(model.graph.output, inferred.output, strict=True):

@@ -9,10 +9,10 @@ import onnx
 from onnx import shape_inference
 
 
-def derive(model: onnx.ModelProto) -> onnx.GraphProto:
-    """The graph with what inference derives; raises `onnx.shape_inference.InferenceError` where types do not fit."""
+def derive(model: onnx.ModelProto, *, check_type: bool = False) -> onnx.GraphProto:
+    """The graph with what inference derives; raises `onnx.shape_inference.InferenceError`, with `check_type` for types too."""
     bare = without_hints(model)
-    return shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True).graph
+    return shape_inference.infer_shapes(bare, check_type=check_type, strict_mode=True, data_prop=True).graph
 
 
 def without_hints(model: onnx.ModelProto) -> onnx.ModelProto:
