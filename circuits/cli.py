@@ -40,6 +40,15 @@ File = click.Path(path_type=Path, exists=True, dir_okay=False)
 Either = click.Path(path_type=Path, exists=True)
 
 
+_batch = click.option(
+    "--batch",
+    type=click.IntRange(1, MOST_BATCHED),
+    default=1,
+    show_default=True,
+    help="Samples that one proof covers: a client sends exactly so many at once, and each gets its answer.",
+)
+
+
 class _Duration(click.ParamType[float]):
     """Seconds from texts like 90, 90s, 5m, 1h."""
 
@@ -83,13 +92,7 @@ class _Duration(click.ParamType[float]):
     show_default="5m",
     help="After this no more trial proofs are made.",
 )
-@click.option(
-    "--batch",
-    type=click.IntRange(1, MOST_BATCHED),
-    default=1,
-    show_default=True,
-    help="Samples that one proof covers: a client sends exactly so many at once, and each gets its answer.",
-)
+@_batch
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The package's folder; must not exist."
 )
@@ -267,13 +270,7 @@ def card(package: Path, *, as_json: bool) -> None:
     type=click.FloatRange(min=0.1, max=1e6),
     help="GB that may be used; default: nine tenths of this machine's.",
 )
-@click.option(
-    "--batch",
-    type=click.IntRange(1, MOST_BATCHED),
-    default=1,
-    show_default=True,
-    help="Samples that one proof covers.",
-)
+@_batch
 @click.option("--json", "as_json", is_flag=True)
 def estimate(model: Path, memory: float | None, batch: int, *, fit: bool, as_json: bool) -> None:
     """Say what a circuit of MODEL (a model folder or an ONNX file) would take, or that it cannot fit."""

@@ -68,15 +68,7 @@ def test_the_readmes_commands_run_in_its_order(home: Path) -> None:
                 process, cwd=home, capture_output=True, text=True, check=False, env=environment
             )
             assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-        (block,) = _blocks(ROOT / "README.md", "python")
-        done = subprocess.run(
-            [sys.executable, "-c", block.replace("8000", str(port))],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "FP32" in done.stdout
+        assert "FP32" in _run_python_of(ROOT / "README.md", "8000", str(port))
     finally:
         for server in servers:
             server.terminate()
@@ -84,14 +76,16 @@ def test_the_readmes_commands_run_in_its_order(home: Path) -> None:
     receipt = json.loads((home / "receipt.json").read_text())
     statement = json.loads(base64.b64decode(receipt["envelope"]["payload"]))
     (home / "nonce.txt").write_text(statement["predicate"]["nonce"])
-    (block,) = _blocks(ROOT / "verifier" / "README.md", "python")
-    done = subprocess.run(
-        [sys.executable, "-c", block.replace("demo-out", str(home))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    assert "fresh-for-nonce" in _run_python_of(ROOT / "verifier" / "README.md", "demo-out", str(home))
+
+
+def _run_python_of(document: Path, shown: str, here: str) -> str:
+    """What the document's one Python block prints, with `here` for what is `shown`."""
+    (block,) = _blocks(document, "python")
+    command = [sys.executable, "-c", block.replace(shown, here)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

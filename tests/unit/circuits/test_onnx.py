@@ -330,6 +330,44 @@ def test_wrapping_leaves_nothing_to_interpretation(light: Workplace) -> None:
     assert sizes[reshape.input[1]] == [1, 2, 3, 1]
 
 
+def test_wrapping_drops_claims_where_nothing_else_changes(light: Workplace) -> None:
+    """A file whose nodes are all plain keeps them, without what it says of the tensors between them."""
+    nodes = [helper.make_node("Relu", ["x"], ["t"]), helper.make_node("Neg", ["t"], ["y"])]
+    model = _model(nodes)
+    model.graph.value_info.append(_value("t", [1, 3]))
+    given, wrapped = light.directory / "given.onnx", light.directory / "wrapped.onnx"
+    given.write_bytes(model.SerializeToString())
+    light.onnx("wrap", model=given, output=wrapped)
+    made = onnx.load(str(wrapped))
+    assert not made.graph.value_info
+    assert list(made.graph.node) == nodes
+
+
+def test_an_output_that_nodes_take_claims_no_shape(light: Workplace) -> None:
+    """How many rows the Slice leaves cannot be derived; what the file says of them would be believed by the Add."""
+    numbers = {"f0": [0.0], "f1": [1.0], "f3": [3.0]}
+    tensors = [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in numbers.items()]
+    tensors += [
+        numpy_helper.from_array(np.zeros(1, np.int64), "zero"),
+        numpy_helper.from_array(np.ones((3, 3), np.float32), "w"),
+    ]
+    nodes = [
+        helper.make_node("Div", ["f1", "f0"], ["inf"]),
+        helper.make_node("Min", ["inf", "f3"], ["three"]),
+        helper.make_node("Cast", ["three"], ["end"], to=INT64),
+        helper.make_node("Slice", ["w", "zero", "end", "zero"], ["f"]),
+        helper.make_node("Add", ["x", "f"], ["t"]),
+        helper.make_node("ReduceSum", ["t", "zero"], ["y"]),
+    ]
+    model = _model(nodes, outputs=[_value("y", [1, 3]), _value("f", [1, 3])], tensors=tensors)
+    path = light.directory / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(Malformed) as caught:
+        light.onnx("inspect", model=path)
+    assert caught.value.code == "model-refused"
+    assert "the shape of f" in caught.value.message
+
+
 def test_an_output_that_nodes_take_has_the_shape_that_they_see(light: Workplace) -> None:
     """Its declared shape is no hint for what comes after it."""
     nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["y"], ["z"])]

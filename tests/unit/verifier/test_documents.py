@@ -132,10 +132,9 @@ def _rows(manifest: Any, index: int, count: int) -> list[int]:
     return [count, *manifest["layout"][index]["shape"][1:]]
 
 
-def _as_batch(manifest: Any, count: int, of: int = 1) -> None:
-    """Say that one proof is about `count` samples, whose input has `of` rows each."""
+def _as_batch(manifest: Any, count: int) -> None:
+    """Say that one proof covers `count` samples."""
     manifest["batch"] = count
-    manifest["inputs"][0]["shape"] = _rows(manifest, 0, of)
     for index in (0, 2):
         manifest["layout"][index]["shape"] = _rows(manifest, index, count)
 
@@ -171,7 +170,14 @@ MANIFEST_RULES: dict[str, Change] = {
         manifest.update(batch=4),
         _tensor(0, shape=_rows(manifest, 0, 4))(manifest),
     ),
-    "a batch of tensors without rows": lambda manifest: _as_batch(manifest, 4, of=2),
+    "a batch of tensors that have other rows": lambda manifest: manifest.update(
+        batch=4,
+        outputs=[{**manifest["outputs"][0], "shape": [2, 1]}],
+        layout=[
+            {**tensor, "shape": {"input": [4, 30], "output": [4, 1]}.get(tensor["role"], tensor["shape"])}
+            for tensor in manifest["layout"]
+        ],
+    ),
     "limb does not fit": lambda manifest: manifest["proof_system"]["run_args"].update(
         decomp_base=2, decomp_legs=15
     ),

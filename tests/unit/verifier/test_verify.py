@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import tempfile
 import threading
 import tracemalloc
@@ -212,6 +214,29 @@ def test_a_child_waits_again_after_every_check() -> None:
             assert not directory.exists()
     finally:
         children.close()
+    assert not _own_children()
+
+
+def test_a_child_that_died_in_waiting_is_not_asked() -> None:
+    """A machine short of memory may have killed it; that is no fault of the proof that comes next."""
+    children = WaitingChildren()
+    try:
+        (waiting,) = _own_children()
+        os.kill(waiting, signal.SIGKILL)
+        os.waitid(os.P_PID, waiting, os.WEXITED | os.WNOWAIT)
+        with children.child() as (child, _):
+            assert child.pid != waiting
+            assert child.lives
+    finally:
+        children.close()
+
+
+def test_after_the_end_nothing_waits() -> None:
+    """A check that comes later has a child of its own, and leaves none behind."""
+    children = WaitingChildren()
+    children.close()
+    with children.child() as (child, _):
+        assert child.lives
     assert not _own_children()
 
 
