@@ -35,12 +35,19 @@ def _floats(*shape: int) -> Any:
     return np.random.default_rng(1).normal(size=shape).astype(np.float32)
 
 
+_TURN = _node("Transpose", "last", perm=[1, 0, 2])
+"""Where a last state would have its samples, if it had them: a case must not be refused for its output alone."""
+
 _LSTM = {"w": _floats(1, 8, 4), "r": _floats(1, 8, 2)}
 REFUSED: dict[str, Case] = {
     "a constant with rows": ((1, 4), [_node("Add", "x", "w")], {"w": _floats(3, 4)}),
     "two axes at once": (
         (1, 1, 4),
-        [_node("Transpose", "x", output="t", perm=[1, 0, 2]), _node("Add", "x", "t")],
+        [
+            _node("Transpose", "x", output="t", perm=[1, 0, 2]),
+            _node("Add", "x", "t", output="last"),
+            _TURN,
+        ],
         {},
     ),
     "samples joined": ((1, 4), [_node("Concat", "x", "x", axis=0)], {}),
@@ -48,7 +55,11 @@ REFUSED: dict[str, Case] = {
     "a sample joined to a constant": ((1, 4), [_node("Concat", "x", "w", axis=1)], {"w": _floats(1, 4)}),
     "a product over samples": (
         (1, 4),
-        [_node("Transpose", "x", output="t"), _node("MatMul", "t", "w")],
+        [
+            _node("Transpose", "x", output="t"),
+            _node("MatMul", "t", "w", output="p"),
+            _node("Transpose", "p"),
+        ],
         {"w": _floats(1, 4)},
     ),
     "a product of samples": ((1, 1), [_node("MatMul", "x", "x")], {}),
@@ -92,36 +103,36 @@ REFUSED: dict[str, Case] = {
     "an output with samples elsewhere": ((1, 1, 4), [_node("Transpose", "x", perm=[1, 0, 2])], {}),
     "a recurrent node with samples as steps": (
         (1, 3, 4),
-        [helper.make_node("LSTM", ["x", "w", "r"], ["", "y"], hidden_size=2)],
+        [helper.make_node("LSTM", ["x", "w", "r"], ["", "last"], hidden_size=2), _TURN],
         _LSTM,
     ),
     "a recurrent node whose first state alone varies": (
         (1, 1, 2),
         [_node("Transpose", "x", output="h", perm=[1, 0, 2]),
-         helper.make_node("LSTM", ["fixed", "w", "r", "", "", "h"], ["", "y"], hidden_size=2)],
+         helper.make_node("LSTM", ["fixed", "w", "r", "", "", "h"], ["", "last"], hidden_size=2), _TURN],
         {**_LSTM, "fixed": _floats(3, 1, 4)},
     ),
     "a recurrent node with lengths": (
         (1, 3, 4),
         [_node("Transpose", "x", output="t", perm=[1, 0, 2]),
-         helper.make_node("LSTM", ["t", "w", "r", "", "n"], ["", "y"], hidden_size=2)],
+         helper.make_node("LSTM", ["t", "w", "r", "", "n"], ["", "last"], hidden_size=2), _TURN],
         {**_LSTM, "n": np.array([2], np.int32)},
     ),
     "a recurrent node whose first state is worked out": (
         (1, 3, 4),
         [_node("Transpose", "x", output="t", perm=[1, 0, 2]), _node("Neg", "c", output="h"),
-         helper.make_node("LSTM", ["t", "w", "r", "", "", "h"], ["", "y"], hidden_size=2)],
+         helper.make_node("LSTM", ["t", "w", "r", "", "", "h"], ["", "last"], hidden_size=2), _TURN],
         {**_LSTM, "c": _floats(1, 1, 2)},
     ),
     "a recurrent node whose weights are the sample": (
         (1, 1, 4),
         [_node("Transpose", "x", output="t", perm=[1, 0, 2]),
-         helper.make_node("RNN", ["t", "t", "r"], ["", "y"], hidden_size=1)],
+         helper.make_node("RNN", ["t", "t", "r"], ["", "last"], hidden_size=1), _TURN],
         {"r": _floats(1, 1, 1)},
     ),
     "a recurrent node with samples first": (
         (1, 3, 4),
-        [helper.make_node("LSTM", ["x", "w", "r"], ["", "y"], hidden_size=2, layout=1)],
+        [helper.make_node("LSTM", ["x", "w", "r"], ["", "last"], hidden_size=2, layout=1), _TURN],
         _LSTM,
     ),
     "a node that is not known here": ((1, 4), [_node("Trilu", "x")], {}),
