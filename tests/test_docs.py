@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -37,46 +39,56 @@ def _commands(document: Path) -> list[list[str]]:
     return [shlex.split(command, comments=True) for command in commands]
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A folder that looks like the checkout to the README's commands."""
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    return tmp_path
+@dataclass
+class _Checkout:
+    """A folder that looks like the checkout to the README's commands, and the servers that they started."""
+
+    home: Path
+    port: int
+    servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
 
-def test_the_readmes_commands_run_in_its_order(home: Path) -> None:
-    """Every verinfer command of the README works as shown, one after the other; its Python block and the verifier's too."""
-    port = _free_port()
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    servers = []
-    try:
-        for command in _commands(ROOT / "README.md"):
-            if command[0].startswith("./scripts/"):
-                assert (ROOT / command[0]).is_file()
-                continue
-            assert command[0] == "verinfer"
-            arguments = [word.replace("8000", str(port)) for word in command[1:]]
-            process = [sys.executable, "-m", "verinfer.verifier", *arguments]
-            if arguments[0] == "serve":
-                with (home / "serve.log").open("wb") as log:
-                    servers.append(
-                        subprocess.Popen(process, cwd=home, stdout=log, stderr=log, env=environment)
-                    )
-                _wait_until_ready(port)
-                continue
-            done = subprocess.run(
-                process, cwd=home, capture_output=True, text=True, check=False, env=environment
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Checkout]:
+    """One for all commands, each of which needs what those before it made."""
+    made = _Checkout(tmp_path_factory.mktemp("checkout"), _free_port())
+    (made.home / "models").symlink_to(ROOT / "models")
+    yield made
+    for server in made.servers:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+@pytest.mark.parametrize("command", _commands(ROOT / "README.md"), ids=" ".join)
+def test_the_readmes_commands_run_in_its_order(command: list[str], checkout: _Checkout) -> None:
+    """Every verinfer command of the README works as shown, after those before it."""
+    if command[0].startswith("./scripts/"):
+        assert (ROOT / command[0]).is_file()
+        return
+    assert command[0] == "verinfer"
+    home, environment = checkout.home, {**os.environ, "PYTHONSAFEPATH": "1"}
+    arguments = [word.replace("8000", str(checkout.port)) for word in command[1:]]
+    process = [sys.executable, "-m", "verinfer.verifier", *arguments]
+    if arguments[0] == "serve":
+        with (home / "serve.log").open("wb") as log:
+            checkout.servers.append(
+                subprocess.Popen(process, cwd=home, stdout=log, stderr=log, env=environment)
             )
-            assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-        assert "FP32" in _run_python_of(ROOT / "README.md", "8000", str(port))
-    finally:
-        for server in servers:
-            server.terminate()
-            server.wait(timeout=20)
-    receipt = json.loads((home / "receipt.json").read_text())
+        _wait_until_ready(checkout.port)
+        return
+    done = subprocess.run(process, cwd=home, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+
+
+def test_the_documents_python_runs_after_its_commands(checkout: _Checkout) -> None:
+    """The README's block asks the service that its commands started, the verifier's checks the receipt that they left."""
+    assert "FP32" in _run_python_of(ROOT / "README.md", "8000", str(checkout.port))
+    receipt = json.loads((checkout.home / "receipt.json").read_text())
+    assert receipt["evidence"]
     statement = json.loads(base64.b64decode(receipt["envelope"]["payload"]))
-    (home / "nonce.txt").write_text(statement["predicate"]["nonce"])
-    assert "fresh-for-nonce" in _run_python_of(ROOT / "verifier" / "README.md", "demo-out", str(home))
+    (checkout.home / "nonce.txt").write_text(statement["predicate"]["nonce"])
+    said = _run_python_of(ROOT / "verifier" / "README.md", "demo-out", str(checkout.home))
+    assert "fresh-for-nonce" in said
 
 
 def _run_python_of(document: Path, shown: str, here: str) -> str:
