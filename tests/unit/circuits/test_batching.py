@@ -6,13 +6,15 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from verinfer.circuits import stages
 from verinfer.circuits.batching import batch
-from verinfer.circuits.calibrate import Reference, agree, good
+from verinfer.circuits.calibrate import Reference, Samples, agree, good
 from verinfer.circuits.compile import read_model
 from verinfer.circuits.cost import load_coefficients
 from verinfer.circuits.estimate import as_text, estimate
@@ -21,7 +23,7 @@ from verinfer.circuits.package import Package
 from verinfer.circuits.prove import prover_for
 from verinfer.circuits.reproduce import reproduce
 from verinfer.circuits.targets import Targets
-from verinfer.verifier.errors import CouldNotCheck, Rejected, UsageError
+from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError
 from verinfer.verifier.model_spec import parse_spec
 from verinfer.verifier.numbers import dequantise, quantise
 from verinfer.verifier.preprocess import to_input
@@ -147,3 +149,66 @@ def test_a_batch_is_estimated_as_one(quick: Path) -> None:
     assert two.rows > single.rows
     assert two.cost.prove_seconds < 2 * single.cost.prove_seconds
     assert f"{two.cost.prove_seconds / 2:.3g} s" in as_text(two, load_coefficients())
+
+
+def test_a_huge_sample_hides_no_other_in_its_batch(place: Workplace) -> None:
+    """An owner who chooses the samples cannot put one beside each other that makes its difference look small."""
+    plain, off = (_linear(place.directory / f"{offset}.onnx", offset) for offset in (0.0, 0.01))
+    spec = parse_spec((ZOO / "bmi" / "spec.json").read_bytes())
+    samples: Samples = {"habits": [[1e6] * 3, [1.0] * 3, [1.0] * 3, [1.0] * 3]}
+    single = Reference(spec, samples, stages.run_fp32(plain, spec, samples, place))
+    first, together = batch(plain, single, 2, place)
+    moved = [[list(tensor) for tensor in sample] for sample in single.outputs]
+    moved[1][0][0] += 0.01
+    with pytest.raises(CouldNotCheck) as caught:
+        batch(plain, replace(single, outputs=moved), 2, place)
+    assert caught.value.code == "rewrite-differs"
+
+    second = place.directory / "second.onnx"
+    place.onnx("batch", model=off, output=second, count=2)
+    assert stages.same_function(first, first, together, place)
+    assert not stages.same_function(first, second, together, place)
+
+
+def test_outputs_of_other_sizes_than_declared_are_refused(place: Workplace) -> None:
+    """Where ONNX's inference finds no size, the file's word stands until it is run."""
+    path = _linear(place.directory / "network.onnx", 0.0, rows=3)
+    spec = parse_spec((ZOO / "bmi" / "spec.json").read_bytes())
+    with pytest.raises(Malformed) as caught:
+        stages.run_fp32(path, spec, {"habits": [[1.0, 2.0, 3.0]]}, place)
+    assert caught.value.code == "model-refused"
+
+
+def _linear(path: Path, offset: float, rows: int = 1) -> Path:
+    """The sum of the habits plus `offset`, twice, as the model ``bmi`` is declared; in truth with so many rows."""
+    numbers: dict[str, Any] = {
+        "w": np.ones((3, 2), np.float32),
+        "b": np.full((3, 2), offset, np.float32),
+        "f0": np.zeros(1, np.float32),
+        "f1": np.ones(1, np.float32),
+        "n": np.array([rows], np.float32),
+        "zero": np.zeros(1, np.int64),
+        "one": np.full((1, 2), offset, np.float32),
+    }
+    # How many rows the Slice leaves cannot be derived.
+    hidden = [
+        helper.make_node("Div", ["f1", "f0"], ["inf"]),
+        helper.make_node("Min", ["inf", "n"], ["many"]),
+        helper.make_node("Cast", ["many"], ["end"], to=TensorProto.INT64),
+        helper.make_node("Slice", ["b", "zero", "end", "zero"], ["term"]),
+    ]
+    nodes = [
+        *(hidden if rows > 1 else []),
+        helper.make_node("MatMul", ["habits", "w"], ["sums"]),
+        helper.make_node("Add", ["sums", "term" if rows > 1 else "one"], ["body"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("habits", TensorProto.FLOAT, (1, 3))],
+        [helper.make_tensor_value_info("body", TensorProto.FLOAT, (1, 2))],
+        [numpy_helper.from_array(value, name) for name, value in numbers.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path

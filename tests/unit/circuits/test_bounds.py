@@ -37,11 +37,14 @@ def test_a_circuit_beyond_this_machine_is_not_compiled(
     assert caught.value.code == "model-too-large"
 
 
+@pytest.mark.parametrize(
+    ("limit", "least"), [("usable_memory", lambda: 1), ("_MOST_SETUP_SECONDS", 0.0)], ids=["bytes", "hours"]
+)
 def test_a_strangers_circuit_is_priced_before_it_is_built(
-    quick_package: Package, quick: Path, monkeypatch: pytest.MonkeyPatch
+    limit: str, least: object, quick_package: Package, quick: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An auditor's machine is not taken for hours by what a manifest says."""
-    monkeypatch.setattr(rebuilding, "usable_memory", lambda: 1)
+    monkeypatch.setattr(rebuilding, limit, least)
     monkeypatch.setattr(stages, "make_circuit", lambda *_arguments: pytest.fail("it was built"))
     with pytest.raises(CouldNotCheck) as caught:
         reproduce(quick_package, quick / "network.onnx", spec=None, on_progress=_quiet)
