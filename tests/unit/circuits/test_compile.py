@@ -21,6 +21,7 @@ from verinfer.circuits import compile as building
 from verinfer.circuits import reproduce as rebuilding
 from verinfer.circuits import stages, tune
 from verinfer.circuits.compile import compile_model
+from verinfer.circuits.cost import Cost
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
 from verinfer.circuits.plan import PARAM_SCALE
@@ -94,8 +95,17 @@ def test_a_column_for_each_selector_is_part_of_the_identity(
     assert apart.manifest.proof_system.selectors == "uncompressed"
     assert len(apart.bundle.vk) < len(quick_package.bundle.vk)
     monkeypatch.undo()
+    priced: list[Cost] = []
+
+    def fits(cost: Cost, _memory: int) -> bool:
+        priced.append(cost)
+        return True
+
+    monkeypatch.setattr(rebuilding, "fits", fits)
     network = quick / "network.onnx"
     assert reproduce(apart, network, spec=None, on_progress=_quiet).circuit == apart.digest
+    # What was priced before it was built is this circuit, not the one that a search would have made.
+    assert [cost.vk_bytes for cost in priced] == [len(apart.bundle.vk)]
 
 
 def test_compiling_again_gives_the_same_identity(quick: Path, quick_package: Package, tmp_path: Path) -> None:

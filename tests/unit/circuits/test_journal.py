@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from verinfer.circuits import calibrate
+from verinfer.circuits import compile as building
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.journal import Journal, open_journal
 from verinfer.circuits.package import Package
+from verinfer.circuits.targets import Targets
 
 
 @pytest.fixture
@@ -160,3 +162,10 @@ def test_a_compilation_goes_on_where_it_was_stopped(
     assert "resume" in phases
     assert package.manifest.proof_system.run_args == quick_package.manifest.proof_system.run_args
     assert list(searches.iterdir()) == []
+
+
+def test_a_batch_is_another_search(quick: Path) -> None:
+    """What was found of a circuit for one sample says nothing of one for two."""
+    alone, together = (tuple(building._identity(quick, Targets(), batch)) for batch in (1, 2))
+    assert alone != together
+    assert alone == tuple(building._identity(quick, Targets(), 1))
