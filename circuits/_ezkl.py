@@ -60,8 +60,12 @@ def setup(*, compiled: str, vk: str, pk: str, srs: str, uncompressed: bool = Fal
     )
 
 
-def gen_witness(*, data: str, compiled: str, witness: str, tables: Sequence[int]) -> list[list[str]]:
-    """Forward pass of one input; writes the witness and gives the outputs as field elements in hex.
+def gen_witness(
+    *, data: str, compiled: str, witness: str, tables: Sequence[int]
+) -> dict[str, list[list[str]]]:
+    """Forward pass of one input; writes the witness and gives field elements in hex.
+
+    ``outputs``: by tensor; ``hashes``: one of each input where inputs are hashed.
 
     `tables`: the least and largest number that lookup tables hold. A number outside gives a witness all the same, and a
     prover that hangs: one of its threads logs that, and waits for ever for the interpreter that waits for it.
@@ -76,13 +80,14 @@ def gen_witness(*, data: str, compiled: str, witness: str, tables: Sequence[int]
         ) from error
     try:
         made = json.loads(Path(witness).read_text())
-        outputs: list[list[str]] = made["outputs"]
+        processed = made["processed_inputs"] or {}
+        found = {"outputs": made["outputs"], "hashes": processed.get("poseidon_hash") or []}
     except ValueError as error:
         # EZKL does not notice a full disk.
         raise CouldNotCheck("artifact-torn", "The witness was not written whole.") from error
     if not tables[0] <= made["min_lookup_inputs"] <= made["max_lookup_inputs"] <= tables[1]:
         raise UsageError("value-out-of-range", "A value inside the network leaves the circuit's tables.")
-    return outputs
+    return found
 
 
 def forward_many(
@@ -103,7 +108,8 @@ def forward_many(
     try:
         for item in json.loads(Path(inputs).read_text()):
             Path(data).write_text(json.dumps({"input_data": item}))
-            results.append(gen_witness(data=data, compiled=compiled, witness=witness, tables=tables))
+            made = gen_witness(data=data, compiled=compiled, witness=witness, tables=tables)
+            results.append(made["outputs"])
     except UsageError:
         return None
     return results

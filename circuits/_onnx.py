@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import zipfile
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ import onnxruntime
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
 from onnx import TensorProto, helper, numpy_helper
 
-from verinfer.verifier.digest import CHALLENGE_LIMBS
+from verinfer.verifier.digest import SALT_LIMBS
 from verinfer.verifier.errors import Malformed
-from verinfer.verifier.manifest import CHALLENGE_NAME
+from verinfer.verifier.manifest import Visibility
 
 from .difference import largest_difference
 from .operators import OPERATORS
@@ -30,6 +31,7 @@ from .rewrite import explicit_sizes
 from .rewrite.adoption import ADOPTED
 from .rewrite.adoption import adopt as adopt_model
 from .rewrite.batch import batch as batch_model
+from .rewrite.challenge import CHALLENGE_OUTPUT, RESERVED, add_challenge
 from .rewrite.derived import derive
 from .rewrite.rules import replay
 
@@ -133,13 +135,12 @@ def count_nodes(*, model: str) -> int:
     return len(_load(model).graph.node)
 
 
-def wrap(*, model: str, output: str) -> None:
-    """Add the challenge, an INT64 input that nothing consumes, after everything else was done to the graph."""
+def wrap(*, model: str, output: str, inputs: Visibility = "public") -> None:
+    """Add the challenge, and the salt of hashed inputs, after everything else was done to the graph."""
     loaded = explicit_sizes.apply(_load(model))
     # EZKL's importer would believe them.
     loaded.graph.ClearField("value_info")
-    limbs = helper.make_tensor_value_info(CHALLENGE_NAME, TensorProto.INT64, [1, CHALLENGE_LIMBS])
-    loaded.graph.input.append(limbs)
+    add_challenge(loaded, inputs)
     Path(output).write_bytes(loaded.SerializeToString(deterministic=True))
 
 
@@ -163,15 +164,28 @@ def compare(*, first: str, second: str, inputs: str, batch: int = 1) -> float:
 
 
 def run_many(*, model: str, inputs: str) -> list[list[list[float]]]:
-    """fp32 outputs, flat, for each sample of an NPZ file with one array per input name, [N, …]."""
+    """fp32 outputs, flat, for each sample of an NPZ file with one array per input name, [N, …].
+
+    A wrapped network gives the model's outputs alone, and is shown zeros for the salt.
+    """
     session = _session(Path(model).read_bytes())
+    given = session.get_inputs()
     with np.load(inputs, allow_pickle=False) as arrays:
-        batch = {value.name: arrays[value.name] for value in session.get_inputs()}
+        batch = {value.name: arrays[value.name] for value in given}
+    shapes = {value.name: value.shape for value in given}
+    names = [value.name for value in session.get_outputs() if value.name != CHALLENGE_OUTPUT]
     results = []
     for index in range(len(next(iter(batch.values())))):
-        feed = {name: array[index] for name, array in batch.items()}
-        results.append([np.asarray(value).ravel().tolist() for value in session.run(None, feed)])
+        feed = {name: _salted(array[index], shapes[name]) for name, array in batch.items()}
+        results.append([np.asarray(value).ravel().tolist() for value in session.run(names, feed)])
     return results
+
+
+def _salted(values: npt.NDArray[Any], shape: Sequence[int]) -> npt.NDArray[Any]:
+    """The tensor as the network takes it: one that is hashed has a salt's place behind its values."""
+    if values.shape == tuple(shape):
+        return values
+    return np.concatenate([values.ravel(), np.zeros(SALT_LIMBS, values.dtype)]).reshape(shape)
 
 
 def read_samples(*, path: str, names: list[str], most: int) -> dict[str, list[list[float]]]:
@@ -312,8 +326,9 @@ def _check_graph(model: onnx.ModelProto, *, adopted: bool = False) -> None:
     made = [out for node in graph.node for out in node.output if out]
     initialised = [tensor.name for tensor in graph.initializer]
     given = [value.name for value in graph.input]
-    if CHALLENGE_NAME in {*made, *initialised, *given}:
-        raise _refusal(f"the name {CHALLENGE_NAME} is reserved")
+    for name in (*made, *initialised, *given):
+        if name.startswith(RESERVED):
+            raise _refusal(f"names like {name[:64]}, that begin with {RESERVED}, are reserved")
     # An initializer may give the default of an input, under the input's name; no other name may repeat.
     if any(len(set(names)) != len(names) for names in (made + given, made + initialised)):
         raise _refusal("two tensors have one name")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
 from verinfer.verifier import files
-from verinfer.verifier.digest import CHALLENGE_LIMBS
+from verinfer.verifier.digest import CHALLENGE_LIMBS, SALT_LIMBS
 from verinfer.verifier.errors import VerinferError
 from verinfer.verifier.instances import from_field_hex, to_field_hex
-from verinfer.verifier.manifest import Manifest
+from verinfer.verifier.manifest import Manifest, Visibility
 from verinfer.verifier.model_spec import ModelSpec
 from verinfer.verifier.numbers import dequantise, quantise
 
@@ -99,10 +99,14 @@ def measure(
     expected = reference.outputs
     count = min(len(expected), max(_ROW_BUDGET // settings["num_rows"], ceil(_SCREEN / reference.batch)))
     scales, bound = settings["model_input_scales"], run_args["decomp_base"] ** run_args["decomp_legs"]
+    visibility = run_args["input_visibility"]
+    salt = SALT_LIMBS if visibility == "hashed" else 0
     try:
-        inputs = [_field_inputs(reference, index, 1.0, bound, scales) for index in range(count)]
+        inputs = [_field_inputs(reference, index, 1.0, bound, scales, salt) for index in range(count)]
         # A sparser sweep for the margin: range is decided by the extremes, and these rise and fall together.
-        inputs += [_field_inputs(reference, index, MARGIN, bound, scales) for index in range(0, count, 4)]
+        inputs += [
+            _field_inputs(reference, index, MARGIN, bound, scales, salt) for index in range(0, count, 4)
+        ]
     except VerinferError:
         return None
     results: list[list[list[str]]] = []
@@ -115,8 +119,8 @@ def measure(
         )
         if answers is None:
             return None
-        results += answers
-    return compare(results[:count], expected[:count], settings["model_output_scales"], reference.batch)
+        results += answers if visibility == "public" else [tensors[1:] for tensors in answers]
+    return compare(results[:count], expected[:count], output_scales(settings, visibility), reference.batch)
 
 
 def compare(
@@ -193,15 +197,20 @@ def _spread(expected: Outputs, index: int) -> float:
     return (max(values) - min(values)) or max(map(abs, values))
 
 
+def output_scales(settings: Mapping[str, Any], inputs: Visibility) -> list[int]:
+    """The scales of the model's outputs; where inputs are hidden the challenge is an output before them."""
+    scales: list[int] = settings["model_output_scales"]
+    return scales if inputs == "public" else scales[1:]
+
+
 def _field_inputs(
-    reference: Reference, index: int, factor: float, bound: int, scales: Sequence[int]
+    reference: Reference, index: int, factor: float, bound: int, scales: Sequence[int], salt: int
 ) -> list[list[str]]:
-    """One sample as field elements, with the largest possible challenge."""
+    """One sample as field elements, each tensor with so many limbs of `salt`, and the challenge, all as large as can be."""
     tensors = []
     for tensor, scale in zip(reference.spec.inputs, scales, strict=False):
         values = reference.samples[tensor.name][index]
         scaled = values if tensor.dtype == "INT64" else [value * factor for value in values]
-        tensors.append(
-            [to_field_hex(quantise(value, scale, bound=bound, field=tensor.name)) for value in scaled]
-        )
+        integers = [quantise(value, scale, bound=bound, field=tensor.name) for value in scaled]
+        tensors.append([to_field_hex(value) for value in (*integers, *[0xFFFF] * salt)])
     return [*tensors, [to_field_hex(0xFFFF)] * CHALLENGE_LIMBS]

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from verinfer.verifier.manifest import Visibility
 from verinfer.verifier.settings import canonical_settings
 
 from .native import Workplace
@@ -43,6 +44,7 @@ class Candidate:
     columns: int = 1
     logrows: int = 17
     lookup: int = LOOKUPS[-1]
+    inputs: Visibility = "public"
 
     def run_args(self) -> dict[str, Any]:
         """The run args as EZKL takes them; parameters are fixed, so weights are in the vk."""
@@ -56,7 +58,7 @@ class Candidate:
             "decomp_base": self.base,
             "decomp_legs": self.legs,
             "disable_freivalds": False,
-            "input_visibility": "public",
+            "input_visibility": self.inputs,
             "output_visibility": "public",
             "param_visibility": "fixed",
         }
@@ -77,16 +79,19 @@ def count_rows(
     return found
 
 
-def count_all(wrapped: str, place: Workplace) -> list[tuple[Candidate, dict[str, Any]]]:
+def count_all(
+    wrapped: str, place: Workplace, inputs: Visibility = "public"
+) -> list[tuple[Candidate, dict[str, Any]]]:
     """Every candidate in every size worth trying, with EZKL's settings.
 
     Their scales are of another candidate of the same shape. None where EZKL refuses the model.
     """
-    probe = count_rows(wrapped, [Candidate(scale=7, rebase=2, base=16384, legs=2).run_args()], place)[0]
+    first = Candidate(scale=7, rebase=2, base=16384, legs=2, inputs=inputs)
+    probe = count_rows(wrapped, [first.run_args()], place)[0]
     if probe is None:
         return []
     wide = [
-        Candidate(scale=scale, rebase=rebase, base=base, legs=legs, columns=columns, lookup=lookup)
+        replace(first, scale=scale, rebase=rebase, base=base, legs=legs, columns=columns, lookup=lookup)
         for (scale, rebase, base, legs), columns in product(_numeric(probe["num_rows"]), (1, 2))
         for lookup in _lookups(rebase, probe)
     ]
@@ -107,9 +112,11 @@ def count_blocks(cells: int, columns: int, logrows: int) -> int:
     return cells // (columns * ((1 << logrows) - 6) - 1) + 1
 
 
-def count_instances(settings: dict[str, Any]) -> int:
-    """The public instances, which stand in one column."""
-    return sum(math.prod(shape) for shape in settings["model_instance_shapes"])
+def unfolded_rows(settings: dict[str, Any]) -> int:
+    """Rows that no further block of columns makes fewer: of the instances, and of the hashes of inputs."""
+    hash_rows, hashes = settings["module_sizes"]["poseidon"]
+    instances: int = sum(math.prod(shape) for shape in settings["model_instance_shapes"]) + sum(hashes)
+    return max(instances, int(hash_rows))
 
 
 def is_steady(settings: dict[str, Any]) -> bool:
@@ -168,7 +175,7 @@ def _logrows(candidate: Candidate, settings: dict[str, Any]) -> list[int]:
     if settings["required_lookups"]:
         ranges.append([-candidate.lookup, candidate.lookup])
     floor = (
-        max(candidate.base, count_instances(settings), *(high - low + 1 for low, high in ranges))
+        max(candidate.base, unfolded_rows(settings), *(high - low + 1 for low, high in ranges))
         + _BLINDING_ROWS
     )
     least = max(math.ceil(math.log2(floor)), 8)

@@ -64,6 +64,7 @@ def describe(
         "circuit": manifest.digest,
         "task": manifest.task,
         "batch": manifest.samples,
+        "inputs": manifest.visibility,
         "srs": provenance,
         "ezkl": system.version,
         "run_args": system.run_args.to_json(),
@@ -122,6 +123,8 @@ def _caveats(manifest: Manifest, choice: Choice, provenance: Provenance) -> Sequ
     ]
     if manifest.rewrites:
         said.append("The network was rewritten before it was compiled; reproduce replays the same rewrites.")
+    if manifest.visibility != "public":
+        said.append(f"Inputs are {manifest.visibility}; but who can guess one may confirm it by a proof.")
     if provenance != "ceremony":
         said.append("The SRS was made locally: whoever made it can forge proofs.")
     return said
@@ -145,6 +148,7 @@ def as_markdown(card: dict[str, Any]) -> str:
         "|---|---|",
         f"| same label as fp32 | {'does not apply' if agreement is None else f'{agreement:.2%}'} |",
         f"| largest error against fp32 | {fidelity['largest_error']:.4g}, on {fidelity['samples']} samples |",
+        f"| inputs | {card['inputs']} |",
         f"| k, rows | {card['run_args']['logrows']}, {card['rows']} |",
         f"| prove | {cost['prove_ms'] / 1000:.2f} s, {cost['prove_peak_bytes'] / 1e6:.0f} MB |",
         f"| verify | {cost['verify_ms']} ms, its process included |",

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from verinfer.verifier import files
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import UsageError
-from verinfer.verifier.manifest import MOST_BATCHED
+from verinfer.verifier.manifest import MOST_BATCHED, Visibility
 from verinfer.verifier.terminal import say
 from verinfer.verifier.wire import Name
 
@@ -46,6 +46,15 @@ _batch = click.option(
     default=1,
     show_default=True,
     help="Samples that one proof covers: a client sends exactly so many at once, and each gets its answer.",
+)
+
+
+_inputs = click.option(
+    "--inputs",
+    type=click.Choice(get_args(Visibility)),
+    default="public",
+    show_default=True,
+    help="What a proof shows of the input: its values; a hash of them and the client's salt; or nothing at all.",
 )
 
 
@@ -93,6 +102,7 @@ class _Duration(click.ParamType[float]):
     help="After this no more trial proofs are made.",
 )
 @_batch
+@_inputs
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The package's folder; must not exist."
 )
@@ -108,6 +118,7 @@ def compile_(
     target: str,
     budget: float,
     batch: int,
+    inputs: Visibility,
     *,
     insecure_srs: bool,
     as_json: bool,
@@ -130,6 +141,7 @@ def compile_(
             targets=targets,
             budget=budget,
             batch=batch,
+            inputs=inputs,
         )
     _print_card(package, as_json=as_json)
 
@@ -271,8 +283,11 @@ def card(package: Path, *, as_json: bool) -> None:
     help="GB that may be used; default: nine tenths of this machine's.",
 )
 @_batch
+@_inputs
 @click.option("--json", "as_json", is_flag=True)
-def estimate(model: Path, memory: float | None, batch: int, *, fit: bool, as_json: bool) -> None:
+def estimate(
+    model: Path, memory: float | None, batch: int, inputs: Visibility, *, fit: bool, as_json: bool
+) -> None:
     """Say what a circuit of MODEL (a model folder or an ONNX file) would take, or that it cannot fit."""
     if fit:
         with (
@@ -284,7 +299,7 @@ def estimate(model: Path, memory: float | None, batch: int, *, fit: bool, as_jso
     if memory is not None and math.isnan(memory):
         raise UsageError("usage", "--memory takes a number of GB.")
     limit = None if memory is None else int(memory * 1e9)
-    found = estimates.estimate(model, memory=limit, batch=batch)
+    found = estimates.estimate(model, memory=limit, batch=batch, inputs=inputs)
     click.echo(json.dumps(found.to_json()) if as_json else estimates.as_text(found, load_coefficients()))
 
 

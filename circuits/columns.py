@@ -24,10 +24,16 @@ _UNUSABLE = 6
 
 _CHALLENGES = 2
 
+_HASH_ADVICE, _HASH_FIXED, _HASH_EQUALITY, _HASH_SELECTORS, _HASH_SHARED = 3, 4, 3, 3, 2
+"""Columns of Poseidon (two words of state): its advice, round constants, copies, selectors, and the columns that these share."""
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The shape of one circuit: 2^`logrows` rows; `wide` says that a table takes more than one column, which doubles work."""
+    """The shape of one circuit: 2^`logrows` rows; `wide` says that a table takes more than one column, which doubles work.
+
+    So does hashing inputs (`hashed`), for the fifth powers of Poseidon.
+    """
 
     logrows: int
     blocks: int
@@ -40,6 +46,7 @@ class Columns:
     tables: int
     instances: int
     wide: bool
+    hashed: bool
     uncompressed: bool
 
     @property
@@ -55,7 +62,7 @@ class Columns:
     @property
     def extension(self) -> int:
         """By how much the domain of the quotient is larger than that of the circuit."""
-        return 8 if self.wide else 4
+        return 8 if self.wide or self.hashed else 4
 
     @property
     def key_elements(self) -> int:
@@ -79,20 +86,27 @@ def count_columns(settings: Mapping[str, Any], *, uncompressed: bool) -> Columns
     product_gates = 6 * products**2 + (16 + 3 * inner) * products
     looked_up = (len(ranges) + lookups) * inner * blocks
     selectors = gates + product_gates + (len(ranges) - 1 + lookups) * inner * blocks
+    hash_rows, hashes = settings["module_sizes"]["poseidon"]
+    hashed = hash_rows > 0
+    selectors += _HASH_SELECTORS * hashed
     # Gates that exclude each other share a column: three columns for a block's ten gates.
     shared = looked_up + (2 * inner + 1) * blocks + 6 * products**2 + 4 * inner * products
     return Columns(
         logrows=logrows,
         blocks=blocks,
         product_blocks=products,
-        advice=advice,
-        fixed=1 + tables + (selectors + 2 * inner * products if uncompressed else shared),
-        equality=2 + 3 * inner * blocks + 4 * inner * products,
+        advice=advice + _HASH_ADVICE * hashed,
+        fixed=1
+        + tables
+        + (selectors + 2 * inner * products if uncompressed else shared + _HASH_SHARED * hashed)
+        + _HASH_FIXED * hashed,
+        equality=2 + 3 * inner * blocks + 4 * inner * products + _HASH_EQUALITY * hashed,
         selectors=selectors,
         arguments=inner * blocks * (sum(ranges) + lookups * chunks),
         tables=tables,
-        instances=sum(math.prod(shape) for shape in settings["model_instance_shapes"]),
+        instances=sum(math.prod(shape) for shape in settings["model_instance_shapes"]) + sum(hashes),
         wide=max((*ranges, chunks), default=1) > 1,
+        hashed=hashed,
         uncompressed=uncompressed,
     )
 

@@ -20,10 +20,10 @@ from typing import Any
 
 from verinfer.verifier import files
 from verinfer.verifier.bundle import open_bundle, read_files
-from verinfer.verifier.digest import CHALLENGE_LIMBS, sha256
+from verinfer.verifier.digest import CHALLENGE_LIMBS, SALT_LIMBS, sha256
 from verinfer.verifier.errors import CouldNotCheck, UsageError
 from verinfer.verifier.instances import to_field_hex
-from verinfer.verifier.manifest import MANIFEST_TYPE, Manifest
+from verinfer.verifier.manifest import MANIFEST_TYPE, Manifest, Visibility
 from verinfer.verifier.model_spec import SPEC_LIMIT, ModelSpec, parse_spec
 from verinfer.verifier.numbers import quantise
 from verinfer.verifier.wire import validate
@@ -89,10 +89,12 @@ def compile_model(
     targets: Targets = DEFAULT_TARGETS,
     budget: float = BUDGET,
     batch: int = 1,
+    inputs: Visibility = "public",
 ) -> Package:
     """Build the package `out` from the model folder `folder`: the cheapest circuit that meets the targets.
 
     `budget`: seconds after which no more trial proofs are made. `batch`: how many samples one proof covers.
+    `inputs`: what a proof shows of them.
     A search that was stopped goes on from what its journal in the cache says.
     Raises `UsageError`, `Malformed` or `CouldNotCheck`; then `out` does not exist.
     """
@@ -103,7 +105,7 @@ def compile_model(
     with (
         files.folder_aside(out) as aside,
         naming_full_disk(out.parent),
-        open_journal(*_identity(folder, targets, batch)) as journal,
+        open_journal(*_identity(folder, targets, batch, inputs)) as journal,
     ):
         scratch, home = aside / "scratch", aside / "package"
         (home / "verify").mkdir(parents=True)
@@ -124,11 +126,12 @@ def compile_model(
             deadline=time.monotonic() + budget,
             journal=journal,
             on_progress=on_progress,
+            inputs=inputs,
         )
         run_args = choice.offer.run_args
         on_progress("circuit", 0.0)
         rewrites = choice.offer.rewrites.to_json()
-        stages.rewrite_and_wrap(model.network, rewrites, run_args["input_scale"], wrapped, light)
+        stages.rewrite_and_wrap(model.network, rewrites, run_args["input_scale"], wrapped, light, inputs)
         if not stages.same_function(model.network, wrapped, model.reference, light):
             raise CouldNotCheck("rewrite-differs")
         circuit = stages.make_circuit(wrapped, run_args, home, heavy)
@@ -147,7 +150,9 @@ def compile_model(
             model, wrapped, circuit, vk, full, choice, proof_bytes, uncompressed=uncompressed
         )
         _fill(home, model, circuit, vk, full, manifest)
-        by_batch = prices(model.onnx, batch, choice.offer.cost, lambda share: on_progress("prices", share))
+        by_batch = prices(
+            model.onnx, batch, inputs, choice.offer.cost, lambda share: on_progress("prices", share)
+        )
         card.write_card(home, manifest, model.reference, choice, measured, full.provenance, by_batch)
         write_index(home, measured, run_args["logrows"])
         open_package(home)
@@ -155,11 +160,11 @@ def compile_model(
     return open_package(out)
 
 
-def _identity(folder: Path, targets: Targets, batch: int) -> Iterator[str]:
+def _identity(folder: Path, targets: Targets, batch: int, inputs: Visibility) -> Iterator[str]:
     """What a search depends on; raises `CouldNotCheck` (``file-missing``)."""
     for name in ("network.onnx", "spec.json", "samples.npz"):
         yield files.digest_of(folder / name)
-    yield repr((targets, batch))
+    yield repr((targets, batch, inputs))
     # In a checkout the code changes without a new version.
     for path in sorted(Path(__file__).parent.glob("**/*.py")):
         yield files.digest_of(path)
@@ -182,9 +187,9 @@ class _TrialProofs:
             wrapped = home / "wrapped.onnx"
             try:
                 full = choose_srs(run_args["logrows"], given=self.srs, insecure=self.insecure_srs)
-                rewrites = offer.rewrites.to_json()
+                rewrites, inputs = offer.rewrites.to_json(), run_args["input_visibility"]
                 stages.rewrite_and_wrap(
-                    self.model.network, rewrites, run_args["input_scale"], wrapped, self.place
+                    self.model.network, rewrites, run_args["input_scale"], wrapped, self.place, inputs
                 )
                 circuit = stages.make_circuit(wrapped, run_args, home, self.place)
                 vk, pk = stages.make_keys(
@@ -228,15 +233,19 @@ def _self_test(
     )
     scales = circuit.description["model_input_scales"]
     bound = run_args["decomp_base"] ** run_args["decomp_legs"]
+    salt = SALT_LIMBS if run_args["input_visibility"] == "hashed" else 0
     tensors = [
         [
             to_field_hex(quantise(value, scale, bound=bound, field=item.name))
             for value in model.samples[item.name][0]
         ]
+        + _random_limbs(salt)
         for item, scale in zip(model.spec.inputs, scales, strict=False)
     ]
-    tensors.append([to_field_hex(0)] * CHALLENGE_LIMBS)
-    challenge = [to_field_hex(secrets.randbelow(1 << 16)) for _ in range(CHALLENGE_LIMBS)]
+    challenge = _random_limbs(CHALLENGE_LIMBS)
+    # Of hidden inputs EZKL hides the challenge, too: then the forward pass is the one with the real challenge.
+    is_public = run_args["input_visibility"] == "public"
+    tensors.append([to_field_hex(0)] * CHALLENGE_LIMBS if is_public else challenge)
     data.write_text(json.dumps({"input_data": tensors}))
     cut.write_bytes(srs.cut)
     started = time.perf_counter()
@@ -255,7 +264,7 @@ def _self_test(
         pk=pk,
         proof=proof,
         srs=srs.path,
-        challenge=challenge,
+        challenge=challenge if is_public else None,
     )
     prove_ms, started = _since(started), time.perf_counter()
     if place.ezkl("verify", proof=proof, settings=circuit.settings, vk=vk, srs=cut) is not True:
@@ -268,6 +277,10 @@ def _self_test(
         "prove_peak_bytes": cost["peak_bytes"],
     }
     return len(read_proof(proof)), validate(Measured, measured, code="package-malformed")
+
+
+def _random_limbs(count: int) -> list[str]:
+    return [to_field_hex(secrets.randbelow(1 << 16)) for _ in range(count)]
 
 
 def check_cost(measured: Measured, targets: Targets) -> None:
@@ -317,7 +330,9 @@ def _manifest(
                 **({"selectors": "uncompressed"} if uncompressed else {}),
                 "proof_bytes": proof_bytes,
             },
-            "layout": stages.layout(spec, settings, model.reference.batch),
+            "layout": stages.layout(
+                spec, settings, model.reference.batch, choice.offer.run_args["input_visibility"]
+            ),
             "quantisation": "binary64-half-away-from-zero",
             "task": spec.task,
             "inputs": [item.to_json() for item in spec.inputs],

@@ -17,9 +17,10 @@ from typing import Any
 
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck
+from verinfer.verifier.manifest import Visibility
 
 from . import lowering, tune
-from .candidates import Candidate, count_instances, count_rows
+from .candidates import Candidate, count_rows, unfolded_rows
 from .columns import Columns, count_columns
 from .cost import Coefficients, Cost, fits, load_coefficients, predict, prefers_uncompressed
 from .locate import explain
@@ -72,10 +73,12 @@ class Estimate:
         }
 
 
-def estimate(model: Path, *, memory: int | None = None, batch: int = 1) -> Estimate:
+def estimate(
+    model: Path, *, memory: int | None = None, batch: int = 1, inputs: Visibility = "public"
+) -> Estimate:
     """The estimate for a model folder or an ONNX file, within `memory` bytes (default: nine tenths of this machine's).
 
-    `batch`: how many samples one proof covers.
+    `batch`: how many samples one proof covers. `inputs`: what a proof shows of them.
 
     Raises `Malformed` (``model-refused``, ``model-unsupported``), `CouldNotCheck` (``model-too-large``).
     """
@@ -92,7 +95,7 @@ def estimate(model: Path, *, memory: int | None = None, batch: int = 1) -> Estim
             plain = place.directory / "batched.onnx"
             light.onnx("batch", model=place.directory / "plain.onnx", output=plain, count=batch)
         try:
-            return replace(_estimate(plain, place, memory or usable_memory()), batch=batch)
+            return replace(_estimate(plain, place, memory or usable_memory(), inputs), batch=batch)
         except ChildFailed as failure:
             if failure.code not in _OUT:
                 raise
@@ -101,11 +104,11 @@ def estimate(model: Path, *, memory: int | None = None, batch: int = 1) -> Estim
             ) from failure
 
 
-def _estimate(plain: Path, place: Workplace, memory: int) -> Estimate:
+def _estimate(plain: Path, place: Workplace, memory: int, inputs: Visibility) -> Estimate:
     coefficients = load_coefficients()
-    offers = _plain_offers(plain, coefficients, place)
+    offers = _plain_offers(plain, coefficients, place, inputs)
     if min(offer.cost.prove_seconds for offer in offers) > tune.QUICK:
-        offers += _lowered_offers(plain, place)
+        offers += _lowered_offers(plain, place, inputs)
     fitting = [offer for offer in offers if fits(offer.cost, memory)]
     best = min(
         fitting or offers,
@@ -113,7 +116,7 @@ def _estimate(plain: Path, place: Workplace, memory: int) -> Estimate:
     )
     cost, rows = best.cost, best.settings["num_rows"]
     wrapped = place.directory / "best.onnx"
-    rewrite_and_wrap(plain, best.rewrites.to_json(), best.run_args["input_scale"], wrapped, place)
+    rewrite_and_wrap(plain, best.rewrites.to_json(), best.run_args["input_scale"], wrapped, place, inputs)
     layers = profile(wrapped, best.run_args, place)
     if not fitting:
         raise CouldNotCheck(
@@ -139,20 +142,22 @@ def contract_bytes(columns: Columns) -> int:
     return 7_600 + 900 * columns.advice + 500 * lookups
 
 
-def _plain_offers(plain: Path, coefficients: Coefficients, place: Workplace) -> list[Offer]:
+def _plain_offers(
+    plain: Path, coefficients: Coefficients, place: Workplace, inputs: Visibility
+) -> list[Offer]:
     """EZKL's own numbers, with all rewrites or none, whichever has fewer cells; raises what `explain` gives."""
-    probe = _candidates()[-1].run_args()
+    candidates = _candidates(inputs)
+    probe = candidates[-1].run_args()
     best: tuple[int, Rewrites, Path] | None = None
     for rules in ((), rule_names(place)):
         rewrites, wrapped = Rewrites(rules), place.directory / f"wrapped-{len(rules)}.onnx"
-        rewrite_and_wrap(plain, rewrites.to_json(), 0, wrapped, place)
+        rewrite_and_wrap(plain, rewrites.to_json(), 0, wrapped, place, inputs)
         settings = count_rows(str(wrapped), [probe], place)[0]
         if settings is not None and (best is None or count_cells(settings) < best[0]):
             best = (count_cells(settings), rewrites, wrapped)
     if best is None:
         raise explain(plain, probe, place)
     _, rewrites, wrapped = best
-    candidates = _candidates()
     found = count_rows(str(wrapped), [item.run_args() for item in candidates], place)
     sized = [
         at
@@ -166,7 +171,7 @@ def _plain_offers(plain: Path, coefficients: Coefficients, place: Workplace) -> 
     ]
 
 
-def _lowered_offers(plain: Path, place: Workplace) -> list[Offer]:
+def _lowered_offers(plain: Path, place: Workplace, inputs: Visibility) -> list[Offer]:
     """Lowerings at middling numbers, where the network can be lowered."""
     rules = rule_names(place)
     sites = lowering.read_sites(apply_rules(plain, rules, place), place)
@@ -175,7 +180,7 @@ def _lowered_offers(plain: Path, place: Workplace) -> list[Offer]:
     return [
         offer
         for paired in pairings(sites)
-        for offer in shapes(plain, Rewrites(rules, _middling(sites, paired)), _TABLE, place)
+        for offer in shapes(plain, Rewrites(rules, _middling(sites, paired)), _TABLE, place, inputs)
     ]
 
 
@@ -188,9 +193,9 @@ def _middling(sites: Sites, paired: tuple[bool, ...]) -> Plan:
     )
 
 
-def _candidates() -> list[Candidate]:
+def _candidates(inputs: Visibility) -> list[Candidate]:
     return [
-        Candidate(scale=scale, rebase=rebase, base=base, legs=legs, columns=columns)
+        Candidate(scale=scale, rebase=rebase, base=base, legs=legs, columns=columns, inputs=inputs)
         for scale, rebase, base, legs in _NUMBERS
         for columns in (1, 2)
     ]
@@ -202,7 +207,7 @@ def _sizes(candidate: Candidate, settings: dict[str, Any]) -> Iterator[tuple[Can
     if settings["required_lookups"]:
         low, high = settings["run_args"]["lookup_range"]
         tables.append(high - low + 1)
-    least = max(8, math.ceil(math.log2(max(*tables, count_instances(settings), 1) + _BLINDING_ROWS)))
+    least = max(8, math.ceil(math.log2(max(*tables, unfolded_rows(settings), 1) + _BLINDING_ROWS)))
     most = max(least, math.ceil(math.log2(settings["num_rows"] + _BLINDING_ROWS)))
     for logrows in range(max(least, most - _FOLDS), most + 1):
         args = {**settings["run_args"], "logrows": logrows}

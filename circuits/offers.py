@@ -9,7 +9,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from .candidates import Candidate, count_all, count_instances, count_rows
+from verinfer.verifier.manifest import Visibility
+
+from .candidates import Candidate, count_all, count_rows, unfolded_rows
 from .cost import Cost, load_coefficients, predict
 from .native import Workplace
 from .plan import PARAM_SCALE, Plan, Sites
@@ -95,11 +97,13 @@ def count_cells(settings: dict[str, Any]) -> int:
     return int(settings["total_assignments"]) + int(settings["einsum_params"]["total_einsum_col_size"])
 
 
-def plain_offers(network: Path, rules: tuple[str, ...], place: Workplace) -> list[Offer]:
+def plain_offers(
+    network: Path, rules: tuple[str, ...], place: Workplace, inputs: Visibility = "public"
+) -> list[Offer]:
     """EZKL's own numbers on the rewritten network."""
     wrapped = place.directory / "plain.onnx"
-    rewrite_and_wrap(network, Rewrites(rules).to_json(), 0, wrapped, place)
-    found = count_all(str(wrapped), place)
+    rewrite_and_wrap(network, Rewrites(rules).to_json(), 0, wrapped, place, inputs)
+    found = count_all(str(wrapped), place, inputs)
     coefficients = load_coefficients()
     return [
         Offer(Rewrites(rules), candidate.run_args(), settings, predict(settings, coefficients))
@@ -126,34 +130,48 @@ class Form:
     freivalds: bool
 
 
-def shapes(network: Path, rewrites: Rewrites, table: tuple[int, int], place: Workplace) -> list[Offer]:
+def shapes(
+    network: Path,
+    rewrites: Rewrites,
+    table: tuple[int, int],
+    place: Workplace,
+    inputs: Visibility = "public",
+) -> list[Offer]:
     """A lowering in every shape that could be the cheapest; `table`: the least and largest number of its tables."""
     assert rewrites.plan is not None
     wrapped = place.directory / "lowered.onnx"
-    rewrite_and_wrap(network, rewrites.to_json(), rewrites.plan.scale, wrapped, place)
+    rewrite_and_wrap(network, rewrites.to_json(), rewrites.plan.scale, wrapped, place, inputs)
     least = max(9, math.ceil(math.log2(max(table[1] - table[0] + 1, 256) + _BLINDING_ROWS)))
     forms = [Form(columns, freivalds) for columns in (1, 2) for freivalds in (True, False)]
     probes = count_rows(
-        str(wrapped), [run_args_of(rewrites.plan, table, form, least) for form in forms], place
+        str(wrapped), [run_args_of(rewrites.plan, table, form, least, inputs) for form in forms], place
     )
     coefficients = load_coefficients()
     offers = []
     for form, settings in zip(forms, probes, strict=True):
         if settings is None:
             continue
-        least = max(least, math.ceil(math.log2(count_instances(settings) + _BLINDING_ROWS)))
+        least = max(least, math.ceil(math.log2(unfolded_rows(settings) + _BLINDING_ROWS)))
         most = max(least, math.ceil(math.log2(settings["num_rows"] + _BLINDING_ROWS)))
         for logrows in range(max(least, most - 2), most + 1):
-            args = run_args_of(rewrites.plan, table, form, logrows)
+            args = run_args_of(rewrites.plan, table, form, logrows, inputs)
             sized = {**settings, "run_args": {**settings["run_args"], "logrows": logrows}}
             offers.append(Offer(rewrites, args, sized, predict(sized, coefficients)))
     return offers
 
 
-def run_args_of(plan: Plan, table: tuple[int, int], form: Form, logrows: int) -> dict[str, Any]:
+def run_args_of(
+    plan: Plan, table: tuple[int, int], form: Form, logrows: int, inputs: Visibility = "public"
+) -> dict[str, Any]:
     """The run args of a lowering: its tables, EZKL's rebasing off, and a decomposition that only edges use."""
     args = Candidate(
-        scale=plan.scale, rebase=_NEVER, base=256, legs=2, columns=form.columns, logrows=logrows
+        scale=plan.scale,
+        rebase=_NEVER,
+        base=256,
+        legs=2,
+        columns=form.columns,
+        logrows=logrows,
+        inputs=inputs,
     ).run_args()
     return {
         **args,

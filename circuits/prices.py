@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verinfer.verifier.errors import CouldNotCheck
+from verinfer.verifier.manifest import Visibility
 
 from .cost import Cost
 from .estimate import estimate
@@ -25,7 +26,7 @@ class Price:
 
 
 def prices(
-    network: Path, batch: int, chosen: Cost, on_progress: Callable[[float], None]
+    network: Path, batch: int, inputs: Visibility, chosen: Cost, on_progress: Callable[[float], None]
 ) -> tuple[Price, ...]:
     """Prices in batches of 1, 4, 16, ... and `batch`, whose circuit is `chosen`; none for a batch of one.
 
@@ -40,7 +41,7 @@ def prices(
     for index, size in enumerate(sizes):
         on_progress(index / len(sizes))
         with suppress(CouldNotCheck):
-            found.append(_price(size, estimate(network, batch=size).cost))
+            found.append(_price(size, estimate(network, batch=size, inputs=inputs).cost))
     return (*found, _price(batch, chosen))
 
 

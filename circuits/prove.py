@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +29,7 @@ from .native import Workplace
 from .package import Package
 
 Tensors = Mapping[str, Sequence[int]]
-"""Signed integers by tensor name, flat."""
+"""Signed integers by tensor name, flat; of a hashed tensor its salt's limbs stand behind them."""
 
 OnProgress = Callable[[str, float], None]
 """Phase, and the fraction of the whole proof that is done, 0 to 1."""
@@ -39,9 +39,14 @@ _LINES = {"loaded proving key": "loading", "proof started": "proving", "model la
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """What a forward pass gave: the circuit's outputs, and a file in the workplace that a proof of them starts from."""
+    """What a forward pass gave: the circuit's outputs, and a file in the workplace that a proof of them starts from.
 
+    `hashes`: of each input, where the circuit hashes them, as statements have it.
+    """
+
+    inputs: Tensors = field(repr=False)
     outputs: Mapping[str, tuple[int, ...]]
+    hashes: Mapping[str, str]
     path: Path
 
 
@@ -76,17 +81,23 @@ class EzklProver:
 
     def forward(self, package: Package, inputs: Tensors, place: Workplace) -> Witness:
         """A forward pass with a zero challenge; `prove` puts the real one into its place."""
+        return self._forward(package, inputs, [0] * CHALLENGE_LIMBS, place)
+
+    def _forward(
+        self, package: Package, inputs: Tensors, challenge: Sequence[int], place: Workplace
+    ) -> Witness:
+        manifest = package.manifest
         data, witness = place.directory / "input.json", place.directory / "witness.json"
-        values = [_to_hex(inputs[tensor.name]) for tensor in package.manifest.tensors("input")]
-        values.append(_to_hex([0] * CHALLENGE_LIMBS))
+        values = [_to_hex(inputs[tensor.name]) for tensor in manifest.tensors("input")]
+        values.append(_to_hex(challenge))
         files.write_scratch(data, json.dumps({"input_data": values}).encode())
         try:
-            outputs = place.ezkl(
+            made = place.ezkl(
                 "gen_witness",
                 data=data,
                 compiled=package.path("model.compiled"),
                 witness=witness,
-                tables=package.manifest.proof_system.run_args.lookup_range,
+                tables=manifest.proof_system.run_args.lookup_range,
             )
         except BaseException as error:
             witness.unlink(missing_ok=True)
@@ -99,11 +110,18 @@ class EzklProver:
             ) from error
         finally:
             data.unlink()
-        found = {
+        # Where inputs are hidden the challenge is an output before the model's.
+        results = made["outputs"] if manifest.visibility == "public" else made["outputs"][1:]
+        outputs = {
             tensor.name: tuple(from_field_hex(text) for text in texts)
-            for tensor, texts in zip(package.manifest.tensors("output"), outputs, strict=True)
+            for tensor, texts in zip(manifest.tensors("output"), results, strict=True)
         }
-        return Witness(found, witness)
+        # The challenge has a hash as well, the last one.
+        hashes = {
+            tensor.name: bytes.fromhex(text)[::-1].hex()
+            for tensor, text in zip(manifest.tensors("input"), made["hashes"], strict=False)
+        }
+        return Witness(inputs, outputs, hashes, witness)
 
     def prove(
         self,
@@ -115,6 +133,12 @@ class EzklProver:
     ) -> Evidence:
         """A proof of the witness with `challenge` in the place of its zeros."""
         path = place.directory / "proof.json"
+        if package.manifest.visibility != "public":
+            # A hidden challenge has its hash and its copy in the witness; EZKL makes both anew, in a file that is not there yet.
+            witness.path.unlink()
+            again = self._forward(package, witness.inputs, challenge, place)
+            if (again.outputs, again.hashes) != (witness.outputs, witness.hashes):
+                raise CouldNotCheck("circuit-inconsistent", "The challenge changed the circuit's outputs.")
         try:
             with _estimate(package.measured.prove_ms / 1000, on_progress) as on_line:
                 place.ezkl(
@@ -125,7 +149,7 @@ class EzklProver:
                     pk=package.path("pk.key"),
                     proof=path,
                     srs=package.path("kzg.srs"),
-                    challenge=_to_hex(challenge),
+                    challenge=_to_hex(challenge) if package.manifest.visibility == "public" else None,
                 )
         finally:
             witness.path.unlink(missing_ok=True)

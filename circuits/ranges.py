@@ -22,7 +22,8 @@ _MOST_SAMPLES = 64
 def widest_layer(package: Package, inputs: Mapping[str, Sequence[int]], place: Workplace) -> str:
     """The name of the layer whose largest value is furthest beyond its largest on the package's samples.
 
-    `inputs`: integers by input name, at the manifest's scales. Where that cannot be found out, says so instead of failing.
+    `inputs`: integers by input name, at the manifest's scales, perhaps with a salt behind them. Where the layer cannot be found
+    out, says so instead of failing.
     """
     manifest = package.manifest
     # Whoever waits for a proof waits for this too.
@@ -31,7 +32,8 @@ def widest_layer(package: Package, inputs: Mapping[str, Sequence[int]], place: W
         every = stages.read_samples(package.path("samples.npz"), manifest, place)
         samples = {name: rows[:_MOST_SAMPLES] for name, rows in every.items()}
         given: Samples = {
-            tensor.name: [_true(tensor, inputs[tensor.name])] for tensor in manifest.tensors("input")
+            tensor.name: [_true(tensor, inputs[tensor.name][: tensor.size])]
+            for tensor in manifest.tensors("input")
         }
         usual, unusual = place.directory / "usual.npz", place.directory / "unusual.npz"
         stages.write_tensors(usual, manifest, samples, place)

@@ -100,7 +100,8 @@ def reproduce(
         wrapped = home / "wrapped.onnx"
         rewrites = [item.to_json() for item in manifest.rewrites]
         _require_fine(manifest, network, light)
-        stages.rewrite_and_wrap(network, rewrites, system.run_args.input_scale, wrapped, light)
+        scale, visibility = system.run_args.input_scale, manifest.visibility
+        stages.rewrite_and_wrap(network, rewrites, scale, wrapped, light, visibility)
         _same("the wrapped ONNX", files.digest_of(wrapped), manifest.wrapped_onnx)
         on_progress("circuit", 0.0)
         _require_affordable(manifest, wrapped, heavy)

@@ -15,11 +15,11 @@ from typing import Any
 from verinfer.verifier import files, preprocess
 from verinfer.verifier.digest import CHALLENGE_LIMBS, sha256
 from verinfer.verifier.errors import CouldNotCheck, Malformed, UsageError
-from verinfer.verifier.manifest import CHALLENGE_NAME, batched_shape
+from verinfer.verifier.manifest import CHALLENGE_NAME, Visibility, batched_shape
 from verinfer.verifier.model_spec import InputSpec, OutputSpec
 from verinfer.verifier.settings import SETTINGS_LIMIT, canonical_settings
 
-from .calibrate import Described, Reference, Samples
+from .calibrate import Described, Reference, Samples, output_scales
 from .native import Workplace
 from .plan import read_plan
 from .srs import Srs
@@ -112,9 +112,14 @@ def run_fp32(
 
 
 def rewrite_and_wrap(
-    network: Path, rewrites: Sequence[Mapping[str, Any]], scale: int, wrapped: Path, place: Workplace
+    network: Path,
+    rewrites: Sequence[Mapping[str, Any]],
+    scale: int,
+    wrapped: Path,
+    place: Workplace,
+    inputs: Visibility = "public",
 ) -> None:
-    """Replay the manifest's rewrites on the given network, then add the challenge, last of all.
+    """Replay the manifest's rewrites on the given network, then add the challenge, last of all, and salt hashed inputs.
 
     `scale` is the run args' input scale. Raises `CouldNotCheck` (``rewrite-unknown``).
     """
@@ -126,7 +131,7 @@ def rewrite_and_wrap(
             lowered = place.directory / "lowered-only.onnx"
             place.simulate("write_lowered", model=current, output=lowered, plan=plan.to_json())
             current = lowered
-    place.onnx("wrap", model=current, output=wrapped)
+    place.onnx("wrap", model=current, output=wrapped, inputs=inputs)
 
 
 def apply_rules(network: Path, rules: Sequence[str], place: Workplace) -> Path:
@@ -169,11 +174,11 @@ def make_keys(
     return vk, pk
 
 
-def layout(spec: Described, settings: dict[str, Any], batch: int) -> list[dict[str, Any]]:
+def layout(spec: Described, settings: dict[str, Any], batch: int, inputs: Visibility) -> list[dict[str, Any]]:
     """The instance layout as the manifest has it, with the scales that EZKL chose."""
     scales: Sequence[int] = settings["model_input_scales"]
-    inputs = [
-        {**_tensor(item, batch), "role": "input", "scale": scale}
+    given = [
+        {**_tensor(item, batch), "role": "input", "scale": scale, "visibility": inputs}
         for item, scale in zip(spec.inputs, scales, strict=False)
     ]
     challenge = {
@@ -186,9 +191,9 @@ def layout(spec: Described, settings: dict[str, Any], batch: int) -> list[dict[s
     }
     outputs = [
         {**_tensor(item, batch), "role": "output", "scale": scale}
-        for item, scale in zip(spec.outputs, settings["model_output_scales"], strict=True)
+        for item, scale in zip(spec.outputs, output_scales(settings, inputs), strict=True)
     ]
-    return [*inputs, challenge, *outputs]
+    return [*given, challenge, *outputs]
 
 
 def _tensor(item: InputSpec | OutputSpec, batch: int) -> dict[str, Any]:

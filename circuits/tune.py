@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from verinfer.verifier.errors import CouldNotCheck
+from verinfer.verifier.manifest import Visibility
 
 from . import calibrate, lowering
 from .calibrate import Fidelity, Reference
@@ -93,6 +94,7 @@ def choose(
     deadline: float,
     journal: Journal,
     on_progress: Callable[[str, float], None],
+    inputs: Visibility = "public",
 ) -> Choice:
     """The cheapest circuit that meets the targets on the samples; raises `CouldNotCheck` (``no-circuit``).
 
@@ -103,12 +105,12 @@ def choose(
         on_progress("resume", 0.0)
     on_progress("rewrite", 0.0)
     rules = tuple(journal.once("rules", [], lambda: choose_rules(network, place)))
-    offers = plain_offers(network, rules, place)
+    offers = plain_offers(network, rules, place, inputs)
     if not offers or min(offer.cost.prove_seconds for offer in offers) > QUICK:
         # Cells are not all: with other rules another shape may be the cheapest.
         for others in [each for each in ((), rule_names(place)) if each != rules]:
-            offers += plain_offers(network, others, place)
-        offers += _lowered_offers(network, reference, targets, place, journal, on_progress)
+            offers += plain_offers(network, others, place, inputs)
+        offers += _lowered_offers(network, reference, targets, place, journal, on_progress, inputs)
     if not offers:
         raise explain(network, _PROBE.run_args(), place)
     fitting = [offer for offer in offers if fits(offer.cost, usable_memory())]
@@ -165,6 +167,7 @@ def _lowered_offers(
     place: Workplace,
     journal: Journal,
     on_progress: Callable[[str, float], None],
+    inputs: Visibility,
 ) -> list[Offer]:
     """Fixed-point lowerings, where the network can be lowered; after all rules, since each turns more of it into products."""
     wanted = rule_names(place)
@@ -172,8 +175,8 @@ def _lowered_offers(
     sites = lowering.read_sites(rewritten, place)
     if sites is None:
         return []
-    inputs = place.directory / "tuning.npz"
-    write_tensors(inputs, reference.spec, reference.samples, place, reference.batch)
+    samples = place.directory / "tuning.npz"
+    write_tensors(samples, reference.spec, reference.samples, place, reference.batch)
 
     def keeps_function(trial: lowering.Trial) -> bool:
         # A comparison of real numbers becomes a steep ramp, on which a sample may lie.
@@ -184,7 +187,7 @@ def _lowered_offers(
 
     def search() -> list[dict[str, Any]]:
         found = lowering.search(
-            rewritten, inputs, sites, reference, targets, place, lambda share: on_progress("numbers", share)
+            rewritten, samples, sites, reference, targets, place, lambda share: on_progress("numbers", share)
         )
         return [trial.to_json() for trial in found[:_MOST_PLANS] if keeps_function(trial)]
 
@@ -192,7 +195,7 @@ def _lowered_offers(
     for trial in map(lowering.read_trial, journal.once("numbers", wanted, search)):
         for paired in pairings(sites):
             plan = replace(trial.plan, paired=paired)
-            offers += shapes(network, Rewrites(wanted, plan), (trial.low, trial.high), place)
+            offers += shapes(network, Rewrites(wanted, plan), (trial.low, trial.high), place, inputs)
     return offers
 
 
@@ -223,7 +226,8 @@ def _judge(
         if _enough(offer, good, len(seen)):
             break
         on_progress("fidelity", len(seen) / _MOST_MEASURED)
-        rewrite_and_wrap(network, offer.rewrites.to_json(), offer.run_args["input_scale"], wrapped, place)
+        rewrites, args = offer.rewrites.to_json(), offer.run_args
+        rewrite_and_wrap(network, rewrites, args["input_scale"], wrapped, place, args["input_visibility"])
         # Of these very run args: the offer's are of another candidate of the same shape.
         settings = count_rows(str(wrapped), [offer.run_args], place)[0]
         if settings is None or not is_steady(settings):

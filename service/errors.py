@@ -22,6 +22,8 @@ SERVICE_CODES: dict[str, str] = {
     "mode-unsupported": "This service does not offer that mode.",
     "nonce-missing": "A proof needs a nonce that the client chose.",
     "nonce-malformed": "A nonce is 32 bytes as 64 lower-case hex digits.",
+    "salt-missing": "A hash of an input hides it only with a salt that the client chose.",
+    "salt-unexpected": "This circuit does not hash its input, so a salt hides nothing.",
     "idempotency-key-malformed": "An idempotency key is 1 to 255 visible ASCII characters.",
     "idempotency-key-reused": "This idempotency key was used for another request.",
     # what was asked for

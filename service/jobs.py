@@ -54,7 +54,7 @@ class Order:
     nonce: str
     audience: str | None
     inputs: dict[str, tuple[int, ...]] = field(repr=False)
-    """Quantised values by tensor name, flat."""
+    """Quantised values by tensor name, flat; of a hashed tensor its salt's limbs stand behind them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,13 @@ from verinfer.verifier.evidence import Evidence, parse_evidence
 from verinfer.verifier.policy import POLICY_TYPE, Policy, TrustedPolicy
 from verinfer.verifier.proof_systems import SYSTEMS, ProofSystem
 from verinfer.verifier.receipt import encode_receipt
-from verinfer.verifier.statement import PAYLOAD_TYPE, STATEMENT_LIMIT, Statement, parse_statement
+from verinfer.verifier.statement import (
+    PAYLOAD_TYPE,
+    STATEMENT_LIMIT,
+    HashedTensor,
+    Statement,
+    parse_statement,
+)
 from verinfer.verifier.verify import Expect, verify
 from verinfer.verifier.wire import format_time, parse_time, validate
 
@@ -97,7 +103,7 @@ def _state(order: Order, package: Package, key: Ed25519PrivateKey, witness: Witn
         mode=order.mode,
         issued_at=datetime.now(UTC),
     )
-    return statements.of_circuit(answer, package.manifest, order.inputs, witness.outputs)
+    return statements.of_circuit(answer, package.manifest, order.inputs, witness.outputs, witness.hashes)
 
 
 def _prove(
@@ -119,7 +125,10 @@ def _prove(
     outputs = {
         tensor.name: tensor.value for tensor in stated.predicate.output if not isinstance(tensor.value, str)
     }
-    if outputs != witness.outputs:
+    hashes = {
+        tensor.name: tensor.hash for tensor in stated.predicate.input if isinstance(tensor, HashedTensor)
+    }
+    if (outputs, hashes) != (witness.outputs, witness.hashes):
         raise CouldNotCheck(
             "circuit-inconsistent", "A forward pass gave other outputs than the statement has."
         )

@@ -31,8 +31,8 @@ _CODES: dict[int, str] = {
     413: "too-large",
     415: "media-type-unsupported",
     422: "dtype-mismatch idempotency-key-reused input-missing input-unknown mode-unknown nonce-malformed nonce-missing"
-    " output-not-finite output-unknown shape-mismatch value-not-finite value-not-integer value-not-number"
-    " value-out-of-range",
+    " output-not-finite output-unknown salt-malformed salt-missing salt-unexpected shape-mismatch value-not-finite"
+    " value-not-integer value-not-number value-out-of-range",
     501: "mode-unsupported",
     503: "child-killed not-ready queue-full",
     504: "child-out-of-time",
@@ -44,7 +44,7 @@ _CODES: dict[int, str] = {
     # What only its command line, or a client of it, says; here it would be a fault of ours.
     " address-in-use answer-malformed audience-mismatch bundle-mismatch bundle-missing circuit-not-pinned"
     " circuit-revoked data-dir-in-use data-dir-unusable demo-failed envelope-malformed evidence-malformed"
-    " evidence-missing evidence-unsupported exists export-differs input-mismatch insecure-srs issued-in-future"
+    " evidence-missing evidence-unsupported exists export-differs input-mismatch input-undisclosed insecure-srs issued-in-future"
     " issuer-mismatch issuer-not-valid-then issuer-revoked issuer-unknown key-malformed manifest-malformed"
     " mode-mismatch model-ambiguous model-mismatch model-not-pinned model-refused model-revoked model-too-large"
     " model-unsupported no-circuit"

@@ -48,6 +48,7 @@ class InferParameters(_Body):
     mode: str = "none"
     nonce: str | None = None
     audience: Text | None = None
+    salt: str | None = None
     binary_data_output: bool = False
 
 

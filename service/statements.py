@@ -29,15 +29,18 @@ def of_circuit(
     manifest: Manifest,
     inputs: Mapping[str, Sequence[int]],
     outputs: Mapping[str, Sequence[int]],
+    hashes: Mapping[str, str],
 ) -> bytes:
-    """The statement about a circuit's integers, by tensor name, flat."""
-    return _encode(
-        answer,
-        manifest,
-        {"kind": "circuit", "version": f"ezkl {manifest.proof_system.version}"},
-        {name: list(values) for name, values in (*inputs.items(), *outputs.items())},
-        circuit=manifest.digest,
-    )
+    """The statement about a circuit's integers, by tensor name, flat; of hidden inputs it has the hashes or nothing."""
+    shown: dict[str, dict[str, Any]] = {}
+    for tensor in manifest.tensors("input"):
+        if tensor.visibility == "public":
+            shown[tensor.name] = {"value": list(inputs[tensor.name])}
+        else:
+            shown[tensor.name] = {"hash": hashes[tensor.name]} if tensor.visibility == "hashed" else {}
+    shown |= {name: {"value": list(values)} for name, values in outputs.items()}
+    runtime = {"kind": "circuit", "version": f"ezkl {manifest.proof_system.version}"}
+    return _encode(answer, manifest, runtime, shown, circuit=manifest.digest)
 
 
 def of_onnxruntime(
@@ -50,21 +53,26 @@ def of_onnxruntime(
     """The statement about an fp32 answer by onnxruntime, as its `version` names it."""
     dtypes = {tensor.name: tensor.dtype for tensor in manifest.layout}
     values = {
-        name: numbers.encode(items, dtypes[name]) for name, items in (*inputs.items(), *outputs.items())
+        name: {"value": numbers.encode(items, dtypes[name])}
+        for name, items in (*inputs.items(), *outputs.items())
     }
     return _encode(answer, manifest, {"kind": "onnxruntime", "version": version}, values)
 
 
 def _encode(
-    answer: Answer, manifest: Manifest, runtime: dict[str, str], values: Mapping[str, Any], **circuit: str
+    answer: Answer,
+    manifest: Manifest,
+    runtime: dict[str, str],
+    shown: Mapping[str, Mapping[str, Any]],
+    **circuit: str,
 ) -> bytes:
     body = {
         "issuer": answer.issuer,
         "model": manifest.model.to_json(),
         "runtime": runtime,
         **circuit,
-        "input": [_tensor(tensor, values) for tensor in manifest.tensors("input")],
-        "output": [_tensor(tensor, values) for tensor in manifest.tensors("output")],
+        "input": [_tensor(tensor, shown) for tensor in manifest.tensors("input")],
+        "output": [_tensor(tensor, shown) for tensor in manifest.tensors("output")],
         "nonce": answer.nonce,
         **({} if answer.audience is None else {"audience": answer.audience}),
         "issued_at": format_time(answer.issued_at),
@@ -73,11 +81,11 @@ def _encode(
     return encode_statement(validate(Predicate, body, code="statement-malformed"))
 
 
-def _tensor(tensor: Tensor, values: Mapping[str, Any]) -> dict[str, Any]:
+def _tensor(tensor: Tensor, shown: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "name": tensor.name,
         "shape": list(tensor.shape),
         "dtype": tensor.dtype,
         "visibility": tensor.visibility,
-        "value": values[tensor.name],
+        **shown[tensor.name],
     }

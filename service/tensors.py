@@ -11,6 +11,7 @@ from math import prod
 from typing import Any, TypeVar
 
 from verinfer.verifier import numbers
+from verinfer.verifier.digest import salt_limbs
 from verinfer.verifier.errors import UsageError
 from verinfer.verifier.manifest import Manifest, Tensor
 
@@ -48,13 +49,21 @@ def read_inputs(given: Sequence[InputTensor], manifest: Manifest) -> Values:
     return {name: _read(by_name[name], spec) for name, spec in specs.items()}
 
 
-def quantise(values: Mapping[str, Sequence[float | int]], manifest: Manifest) -> dict[str, tuple[int, ...]]:
-    """The integers that the circuit takes; raises `UsageError` (``value-out-of-range``)."""
+def quantise(
+    values: Mapping[str, Sequence[float | int]], manifest: Manifest, salt: str | None = None
+) -> dict[str, tuple[int, ...]]:
+    """The integers that the circuit takes, with the limbs of `salt` behind them where it hashes its inputs.
+
+    Raises `UsageError` (``value-out-of-range``).
+    """
     bound = manifest.proof_system.bound
     return {
-        tensor.name: tuple(
-            numbers.quantise(value, tensor.scale, bound=bound, field=f"{tensor.name}[{index}]")
-            for index, value in enumerate(values[tensor.name])
+        tensor.name: (
+            *(
+                numbers.quantise(value, tensor.scale, bound=bound, field=f"{tensor.name}[{index}]")
+                for index, value in enumerate(values[tensor.name])
+            ),
+            *(() if salt is None else salt_limbs(salt, tensor.name)),
         )
         for tensor in manifest.tensors("input")
     }

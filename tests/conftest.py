@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from verinfer.circuits.package import Package, open_package
 from verinfer.verifier.bundle import Bundle
 from verinfer.verifier.evidence import Evidence
 from verinfer.verifier.ezkl_proof import EzklCheck, WaitingChildren
+from verinfer.verifier.manifest import Visibility
 from verinfer.verifier.proof_systems import ProofSystem
 from verinfer.verifier.statement import Statement
 
@@ -65,10 +66,16 @@ def quick(shared: Path) -> Path:
     return _once(shared / "quick", make)
 
 
-def _compiled(model: Path, out: Path, batch: int) -> Package:
+def _compiled(model: Path, out: Path, *, batch: int = 1, inputs: Visibility = "public") -> Package:
     def make(folder: Path) -> None:
         compile_model(
-            model, folder, srs=None, insecure_srs=True, on_progress=lambda _phase, _share: None, batch=batch
+            model,
+            folder,
+            srs=None,
+            insecure_srs=True,
+            on_progress=lambda _phase, _share: None,
+            batch=batch,
+            inputs=inputs,
         )
 
     return open_package(_once(out, make))
@@ -77,13 +84,25 @@ def _compiled(model: Path, out: Path, batch: int) -> Package:
 @pytest.fixture(scope="session")
 def bmi_package(quick: Path, shared: Path) -> Package:
     """The package of ``quick``; tests must not write into it."""
-    return _compiled(quick, shared / "bmi-package", 1)
+    return _compiled(quick, shared / "bmi-package")
 
 
 @pytest.fixture(scope="session")
 def batch_package(quick: Path, shared: Path) -> Package:
     """The package of ``quick`` for two samples at once; tests must not write into it."""
-    return _compiled(quick, shared / "batch-package", 2)
+    return _compiled(quick, shared / "batch-package", batch=2)
+
+
+@pytest.fixture(scope="session")
+def hashed_package(quick: Path, shared: Path) -> Package:
+    """The package of ``quick`` that hashes its input; tests must not write into it."""
+    return _compiled(quick, shared / "hashed-package", inputs="hashed")
+
+
+@pytest.fixture(scope="session")
+def private_package(quick: Path, shared: Path) -> Package:
+    """The package of ``quick`` that shows nothing of its input; tests must not write into it."""
+    return _compiled(quick, shared / "private-package", inputs="private")
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +118,10 @@ class _AcceptsAll:
 
     def check(self, statement: Statement, bundle: Bundle, evidence: Evidence) -> None:
         """Accept."""
+
+    def hash_tensors(self, tensors: Sequence[Sequence[int]]) -> tuple[str, ...]:
+        """Zeros."""
+        return ("0" * 64,) * len(tensors)
 
 
 @pytest.fixture(scope="session")

@@ -41,17 +41,20 @@ def _commands(document: Path) -> list[list[str]]:
 
 @dataclass
 class _Checkout:
-    """A folder that looks like the checkout to the README's commands, and the servers that they started."""
+    """A folder that looks like the checkout to the README's commands, and the servers that they started.
+
+    `ports`: those that are free here, by those that the README names.
+    """
 
     home: Path
-    port: int
+    ports: dict[str, int]
     servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Checkout]:
     """One for all commands, each of which needs what those before it made."""
-    made = _Checkout(tmp_path_factory.mktemp("checkout"), _free_port())
+    made = _Checkout(tmp_path_factory.mktemp("checkout"), {"8000": _free_port(), "8001": _free_port()})
     (made.home / "models").symlink_to(ROOT / "models")
     yield made
     for server in made.servers:
@@ -67,14 +70,14 @@ def test_the_readmes_commands_run_in_its_order(command: list[str], checkout: _Ch
         return
     assert command[0] == "verinfer"
     home, environment = checkout.home, {**os.environ, "PYTHONSAFEPATH": "1"}
-    arguments = [word.replace("8000", str(checkout.port)) for word in command[1:]]
+    arguments = [_with_free_ports(word, checkout) for word in command[1:]]
     process = [sys.executable, "-m", "verinfer.verifier", *arguments]
     if arguments[0] == "serve":
         with (home / "serve.log").open("wb") as log:
             checkout.servers.append(
                 subprocess.Popen(process, cwd=home, stdout=log, stderr=log, env=environment)
             )
-        _wait_until_ready(checkout.port)
+        _wait_until_ready(int(arguments[arguments.index("--port") + 1]))
         return
     done = subprocess.run(process, cwd=home, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, (done.stdout, done.stderr)
@@ -82,13 +85,20 @@ def test_the_readmes_commands_run_in_its_order(command: list[str], checkout: _Ch
 
 def test_the_documents_python_runs_after_its_commands(checkout: _Checkout) -> None:
     """The README's block asks the service that its commands started, the verifier's checks the receipt that they left."""
-    assert "FP32" in _run_python_of(ROOT / "README.md", "8000", str(checkout.port))
+    assert "FP32" in _run_python_of(ROOT / "README.md", "8000", str(checkout.ports["8000"]))
     receipt = json.loads((checkout.home / "receipt.json").read_text())
     assert receipt["evidence"]
     statement = json.loads(base64.b64decode(receipt["envelope"]["payload"]))
     (checkout.home / "nonce.txt").write_text(statement["predicate"]["nonce"])
     said = _run_python_of(ROOT / "verifier" / "README.md", "demo-out", str(checkout.home))
     assert "fresh-for-nonce" in said
+
+
+def _with_free_ports(word: str, checkout: _Checkout) -> str:
+    for shown, here in checkout.ports.items():
+        if word == shown or word.endswith(f":{shown}"):
+            return word.replace(shown, str(here))
+    return word
 
 
 def _run_python_of(document: Path, shown: str, here: str) -> str:

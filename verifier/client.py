@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -47,14 +47,15 @@ class ServiceError(CouldNotCheck):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A receipt as it came, not yet verified, and the nonce that it must answer."""
+    """A receipt as it came, not yet verified, the nonce that it must answer, and the salt of a hashed input."""
 
     receipt: bytes
     nonce: str
+    salt: str | None = field(repr=False)
 
 
 def make_nonce() -> str:
-    """32 fresh random bytes, as 64 hex digits."""
+    """32 fresh random bytes, as 64 hex digits; a nonce, or a salt."""
     return secrets.token_hex(32)
 
 
@@ -72,11 +73,14 @@ def ask(
 ) -> Answer:
     """Send one raw sample, or as many as the circuit takes at once, and wait for the receipt.
 
-    `manifest` is one that the caller trusts: it says how raw samples become tensors.
+    `manifest` is one that the caller trusts: it says how raw samples become tensors, and whether the input is hashed.
     Raises `ServiceError`, `CouldNotCheck` (``service-unreachable``, ``service-too-slow``), `Malformed`, `UsageError`.
     """
     deadline = time.monotonic() + seconds
     preprocess.check_names(manifest.inputs, sample)
+    # Made here: whoever knows the salt can try inputs until the hash fits.
+    salt = make_nonce() if manifest.visibility == "hashed" else None
+    parameters = {"mode": mode, "nonce": nonce, "audience": audience or None, "salt": salt}
     body = {
         "inputs": [
             {
@@ -87,21 +91,21 @@ def ask(
             }
             for spec, tensor in zip(manifest.inputs, manifest.tensors("input"), strict=True)
         ],
-        "parameters": {"mode": mode, "nonce": nonce, **({"audience": audience} if audience else {})},
+        "parameters": {name: value for name, value in parameters.items() if value is not None},
     }
     headers = {"Prefer": "respond-async", "Idempotency-Key": secrets.token_hex(16)}
     path = f"/v2/models/{model}/infer"
     answer = _json(_send(client, "POST", path, deadline, json=body, headers=headers))
-    parameters = answer.get("parameters", {})
-    if not isinstance(parameters, dict):
+    found = answer.get("parameters", {})
+    if not isinstance(found, dict):
         raise Malformed("answer-malformed")
-    if isinstance(receipt := parameters.get("receipt"), str):
-        return Answer(receipt.encode("utf-8"), nonce)
-    job = parameters.get("job")
+    if isinstance(receipt := found.get("receipt"), str):
+        return Answer(receipt.encode("utf-8"), nonce, salt)
+    job = found.get("job")
     if not isinstance(job, str) or not _JOB.fullmatch(job):
         raise Malformed("answer-malformed", "The service gave neither a receipt nor a job.")
     digest = _await(client, job, deadline, on_progress)
-    return Answer(_send(client, "GET", f"/v1/receipts/{digest}", deadline), nonce)
+    return Answer(_send(client, "GET", f"/v1/receipts/{digest}", deadline), nonce, salt)
 
 
 def fetch_policy(client: httpx.Client, model: str) -> bytes:

@@ -12,7 +12,8 @@ from typing import Annotated
 from pydantic import StringConstraints
 
 CHALLENGE_TAG = b"verinfer/challenge/v1"
-CHALLENGE_LIMBS = 16
+SALT_TAG = b"verinfer/salt/v1"
+CHALLENGE_LIMBS = SALT_LIMBS = 16
 
 Hex32 = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
 """32 bytes as 64 lower-case hex digits: a SHA-256 digest or a nonce."""
@@ -35,5 +36,17 @@ def challenge(nonce: str, statement_digest: str) -> tuple[int, ...]:
 
     ``SHA-256(tag ‖ nonce ‖ statement digest)``, big-endian pairs of bytes.
     """
-    digest = hashlib.sha256(CHALLENGE_TAG + bytes.fromhex(nonce) + bytes.fromhex(statement_digest)).digest()
-    return tuple(digest[2 * i] * 256 + digest[2 * i + 1] for i in range(CHALLENGE_LIMBS))
+    return _limbs(CHALLENGE_TAG + bytes.fromhex(nonce) + bytes.fromhex(statement_digest))
+
+
+def salt_limbs(salt: str, tensor: str) -> tuple[int, ...]:
+    """The 16 limbs (each below 2^16) that stand behind the values of a hashed tensor, so that its hash cannot be guessed.
+
+    ``SHA-256(tag ‖ salt ‖ name of the tensor)``, big-endian pairs of bytes: each tensor of a request has its own.
+    """
+    return _limbs(SALT_TAG + bytes.fromhex(salt) + tensor.encode("ascii"))
+
+
+def _limbs(data: bytes) -> tuple[int, ...]:
+    digest = hashlib.sha256(data).digest()
+    return tuple(digest[2 * i] * 256 + digest[2 * i + 1] for i in range(len(digest) // 2))

@@ -35,6 +35,7 @@ CODES: dict[str, str] = {
     "spec-malformed": "The model's spec does not have the fields of its type.",
     "sample-malformed": "The sample cannot be read in the stated form.",
     "key-malformed": "Not an Ed25519 key in PEM form.",
+    "salt-malformed": "A salt is 32 bytes as 64 lower-case hex digits.",
     # rejected: the numbered steps of verification, in their order
     "policy-expired": "The policy is past its valid_until.",
     "policy-rollback": "The policy's serial is below the smallest one accepted.",
@@ -105,6 +106,7 @@ CODES: dict[str, str] = {
     "dtype-mismatch": "A tensor does not have the model's datatype.",
     "input-missing": "An input tensor of the model is absent.",
     "input-unknown": "A tensor is given that the model does not have.",
+    "input-undisclosed": "Nothing of the circuit's input is in its statements.",
 }
 
 

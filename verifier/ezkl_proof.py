@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +21,7 @@ from .errors import CODES, CouldNotCheck, Rejected
 from .evidence import Evidence, EzklProof
 from .instances import build_instances, to_field_hex
 from .jail import GIB, Limits
-from .statement import Statement
+from .statement import HashedTensor, PrivateTensor, Statement
 
 VERIFY_LIMITS = Limits(memory_bytes=4 * GIB, cpu_seconds=60, file_bytes=64 << 20, wall_seconds=60)
 
@@ -103,10 +103,19 @@ class EzklCheck:
             raise Rejected(
                 "proof-invalid", f"The proof has {len(proof)} bytes; this circuit's have {expected}."
             )
+        manifest = bundle.manifest
+        limbs = challenge(statement.predicate.nonce, statement.digest)
+        arguments: dict[str, object] = {"version": manifest.proof_system.version}
+        if manifest.visibility == "hashed":
+            arguments |= {
+                "hashed": [to_field_hex(limb) for limb in limbs],
+                "place": len(manifest.tensors("input")),
+            }
         with self._children.child() as (child, directory):
-            paths = _write_files(directory, _proof_file(proof, _instances(statement, bundle)), bundle)
+            instances = build_instances(manifest.layout, _values(statement), limbs)
+            paths = _write_files(directory, _proof_file(proof, instances), bundle)
             try:
-                accepted = child.call("verify", {**paths, "version": bundle.manifest.proof_system.version})
+                accepted = child.call("verify", {**paths, **arguments})
             except ChildFailed as failure:
                 if failure.code in ("child-refused", "child-panicked"):
                     raise Rejected("proof-invalid", CODES["proof-invalid"]) from failure
@@ -114,20 +123,36 @@ class EzklCheck:
         if accepted is not True:
             raise Rejected("proof-invalid")
 
+    def hash_tensors(self, tensors: Sequence[Sequence[int]]) -> tuple[str, ...]:
+        """The Poseidon hash of each tensor of integers, as statements have it; raises `CouldNotCheck`."""
+        with self._children.child() as (child, _):
+            answer = child.call(
+                "poseidon", {"tensors": [[to_field_hex(value) for value in tensor] for tensor in tensors]}
+            )
+        try:
+            return tuple(bytes.fromhex(text)[::-1].hex() for text in answer)
+        except (TypeError, ValueError) as error:
+            raise ChildFailed("child-no-answer") from error
 
-def _instances(statement: Statement, bundle: Bundle) -> list[str]:
-    predicate = statement.predicate
-    values = {tensor.name: tensor.value for tensor in (*predicate.input, *predicate.output)}
-    integers = {name: value for name, value in values.items() if not isinstance(value, str)}
-    limbs = challenge(predicate.nonce, statement.digest)
-    return [to_field_hex(value) for value in build_instances(bundle.manifest.layout, integers, limbs)]
+
+def _values(statement: Statement) -> dict[str, Sequence[int]]:
+    """By tensor: its integers, its hash, or nothing."""
+    values: dict[str, Sequence[int]] = {}
+    for tensor in (*statement.predicate.input, *statement.predicate.output):
+        if isinstance(tensor, HashedTensor):
+            values[tensor.name] = (int(tensor.hash, 16),)
+        elif isinstance(tensor, PrivateTensor):
+            values[tensor.name] = ()
+        elif not isinstance(tensor.value, str):
+            values[tensor.name] = tensor.value
+    return values
 
 
-def _proof_file(proof: bytes, instances: list[str]) -> bytes:
+def _proof_file(proof: bytes, instances: Sequence[int]) -> bytes:
     return json.dumps(
         {
             "protocol": None,
-            "instances": [instances],
+            "instances": [[to_field_hex(value) for value in instances]],
             "proof": list(proof),
             "hex_proof": "0x" + proof.hex(),
             "split": None,

@@ -1,7 +1,18 @@
 """The instance vector of an EZKL proof, built from the statement and the pinned manifest.
 
 Receipts carry no instances, so extra, missing, aliased or non-canonical ones cannot exist.
-EZKL's order is one column: the inputs in graph order, then the outputs; each a BN254 scalar, negative values as ``r - |v|``.
+EZKL's order is one column, each a BN254 scalar, negative values as ``r - |v|``:
+
+========  ==============================================================
+inputs    instances
+========  ==============================================================
+public    the inputs in graph order, the challenge, the outputs
+hashed    a hash of each input, the challenge's hash, the challenge, the outputs
+private   the challenge, the outputs
+========  ==============================================================
+
+Where inputs are hidden, so is the challenge among them; it is the circuit's first output as well.
+The challenge's hash is put in by the child that verifies: Poseidon is EZKL's.
 """
 
 from __future__ import annotations
@@ -17,15 +28,17 @@ BN254_SCALAR_FIELD = 0x30644E72E131A029B85045B68181585D2833E84879B9709143E1F593F
 def build_instances(
     layout: Sequence[Tensor], values: Mapping[str, Sequence[int]], challenge: Sequence[int]
 ) -> tuple[int, ...]:
-    """Signed integers in the layout's order: `values` by tensor name, and the challenge's limbs in its place.
+    """Integers in the layout's order, but for the challenge's hash: `values` by tensor name, and the challenge's limbs.
 
+    A hashed tensor's value is its hash, a private one has none.
     The caller has compared names and sizes with the manifest; a difference here is a programming error (ValueError).
     """
     vector: list[int] = []
     for tensor in layout:
         items = challenge if tensor.role == "challenge" else values[tensor.name]
-        if len(items) != tensor.size:
-            raise ValueError(f"{tensor.name} has {len(items)} values for {tensor.size} instances")
+        count = {"public": tensor.size, "hashed": 1, "private": 0}[tensor.visibility]
+        if len(items) != count:
+            raise ValueError(f"{tensor.name} has {len(items)} values for {count} instances")
         vector.extend(items)
     return tuple(vector)
 

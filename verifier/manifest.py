@@ -34,6 +34,10 @@ class ModelIdentity(Wire):
     onnx: Hex32
 
 
+Visibility = Literal["public", "hashed", "private"]
+"""What a proof shows of a circuit's inputs: their values; a Poseidon hash of the values and a salt; or nothing."""
+
+
 class Tensor(Wire):
     """One tensor of the instance layout, in the circuit's own order."""
 
@@ -42,11 +46,11 @@ class Tensor(Wire):
     shape: Shape
     dtype: Dtype
     scale: Annotated[Natural, Field(le=64)]
-    visibility: Literal["public"]
+    visibility: Visibility
 
     @property
     def size(self) -> int:
-        """How many elements."""
+        """How many elements; a hashed tensor has the limbs of its salt behind them."""
         return prod(self.shape)
 
 
@@ -70,7 +74,7 @@ class RunArgs(Wire):
     decomp_base: Annotated[Positive, Field(ge=2, le=1 << 24)]
     decomp_legs: Annotated[Positive, Field(le=64)]
     disable_freivalds: bool
-    input_visibility: Literal["public"]
+    input_visibility: Visibility
     output_visibility: Literal["public"]
     param_visibility: Literal["fixed"]
 
@@ -180,6 +184,17 @@ class Manifest(Wire):
                 raise ValueError(f"layout has the unknown or repeated tensor {tensor.name}")
             elif (tensor.shape, tensor.dtype) != (batched_shape(spec.shape, self.samples), spec.dtype):
                 raise ValueError(f"layout and model differ about {tensor.name}")
+        return self
+
+    @model_validator(mode="after")
+    def _hides_inputs_alone(self) -> Manifest:
+        for tensor in self.layout:
+            if tensor.visibility != (self.visibility if tensor.role == "input" else "public"):
+                raise ValueError(f"{tensor.name} has another visibility than the circuit gives it")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_the_models(self) -> Manifest:
         if (self.task == "classification") != (self.labels is not None):
             raise ValueError("labels belong to classification, and only there")
         if self.labels is not None and len(self.labels) != prod(self.outputs[0].shape):
@@ -190,6 +205,11 @@ class Manifest(Wire):
     def digest(self) -> str:
         """The circuit's identity."""
         return sha256(self.canonical())
+
+    @property
+    def visibility(self) -> Visibility:
+        """What a proof shows of the inputs; outputs and challenge are public."""
+        return self.proof_system.run_args.input_visibility
 
     @property
     def samples(self) -> int:

@@ -6,6 +6,7 @@ Adding one is one entry in `SYSTEMS` (and one in `evidence.KINDS`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from .bundle import Bundle
@@ -21,6 +22,13 @@ class ProofSystem(Protocol):
         """Return if the proof is valid for exactly this statement and circuit.
 
         Raises `Rejected` (``proof-invalid``) if it is not, `CouldNotCheck` if that could not be found out.
+        """
+        ...
+
+    def hash_tensors(self, tensors: Sequence[Sequence[int]]) -> tuple[str, ...]:
+        """The hash that the system's circuits show of each tensor, 64 hex digits as statements have it.
+
+        Raises `CouldNotCheck`.
         """
         ...
 

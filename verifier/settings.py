@@ -21,7 +21,12 @@ ROUNDING = 256
 
 _SIZES = ("num_rows", "total_assignments")
 _UNORDERED = ("required_range_checks", "required_lookups")
-_VISIBILITIES = {"public": "Public", "fixed": "Fixed"}
+_VISIBILITIES: dict[str, Any] = {
+    "public": "Public",
+    "private": "Private",
+    "hashed": {"Hashed": {"hash_is_public": True, "outlets": []}},
+    "fixed": "Fixed",
+}
 _TYPES = {"FP32": "F32", "INT64": "Int"}
 
 _FIELDS = frozenset(
@@ -50,6 +55,9 @@ _FIELDS = frozenset(
     ]
 )
 """Everything that EZKL 23.0.5 writes but the timestamp; what it might read besides is nobody's to choose."""
+
+MOST_HASH_ROWS = 1 << 26
+"""Rows that hashing inputs may take: the largest circuit's."""
 
 _FIXED_RUN_ARGS = {
     "bounded_log_lookup": False,
@@ -83,20 +91,38 @@ def check_settings(data: bytes, manifest: Manifest) -> None:
     expected = _expected_run_args(manifest.proof_system)
     _same_fields(value.get("run_args"), frozenset(expected))
     _compare(value.get("run_args"), expected)
+    given = [tensor for tensor in manifest.layout if tensor.role != "output"]
+    # Where inputs are hidden, the challenge is an output, too, before the model's.
+    made = [tensor for tensor in manifest.layout if tensor.role == "output"]
+    shown = made if manifest.visibility == "public" else manifest.layout[len(given) - 1 :]
     _compare(
         value,
         {
             "version": manifest.proof_system.version,
             "check_mode": "UNSAFE",
             "num_blinding_factors": None,
-            "input_types": [_TYPES[tensor.dtype] for tensor in manifest.layout if tensor.role != "output"],
-            "model_instance_shapes": [list(tensor.shape) for tensor in manifest.layout],
-            "model_input_scales": [tensor.scale for tensor in manifest.layout if tensor.role != "output"],
-            "model_output_scales": [tensor.scale for tensor in manifest.layout if tensor.role == "output"],
-            # No Poseidon, no polynomial commitments: every instance is a public value.
-            "module_sizes": {"polycommit": [], "poseidon": [0, [0]]},
+            "input_types": [_TYPES[tensor.dtype] for tensor in given],
+            "model_instance_shapes": [
+                list(tensor.shape) for tensor in manifest.layout if tensor.visibility == "public"
+            ],
+            "model_input_scales": [tensor.scale for tensor in given],
+            "model_output_scales": [tensor.scale for tensor in shown],
         },
     )
+    _check_modules(value.get("module_sizes"), len(given) if manifest.visibility == "hashed" else 0)
+
+
+def _check_modules(sizes: Any, hashes: int) -> None:
+    """Raise unless the circuit has so many Poseidon hashes as instances, and no polynomial commitment."""
+    rows = sizes["poseidon"][0] if hashes and _has_poseidon(sizes) else 0
+    if rows not in range(MOST_HASH_ROWS) or isinstance(rows, bool):
+        rows = 0
+    _compare({"module_sizes": sizes}, {"module_sizes": {"polycommit": [], "poseidon": [rows, [hashes]]}})
+
+
+def _has_poseidon(sizes: Any) -> bool:
+    found = sizes.get("poseidon") if isinstance(sizes, dict) else None
+    return isinstance(found, list) and len(found) == 2
 
 
 def _same_fields(actual: Any, expected: frozenset[str]) -> None:

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from . import numbers, strict_json
 from .digest import Hex32, sha256
 from .errors import Malformed
+from .instances import BN254_SCALAR_FIELD
 from .manifest import ModelIdentity
 from .wire import Dtype, Instant, Integer, Items, Name, Shape, Text, Wire, validate
 
@@ -24,7 +25,6 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_LIMIT = 16 << 20
 
 Mode = Literal["none", "tee", "proof", "tee+proof", "zk", "tee+zk"]
-Visibility = Literal["public", "hashed", "private", "sealed"]
 
 
 class Runtime(Wire):
@@ -34,13 +34,16 @@ class Runtime(Wire):
     version: Text
 
 
-class TensorValue(Wire):
-    """A tensor with its values: integers of a circuit, or base64 of onnxruntime's little-endian bytes."""
-
+class _Described(Wire):
     name: Name
     shape: Shape
     dtype: Dtype
-    visibility: Visibility
+
+
+class TensorValue(_Described):
+    """A tensor with its values: integers of a circuit, or base64 of onnxruntime's little-endian bytes."""
+
+    visibility: Literal["public", "sealed"]
     value: Items[Integer] | Annotated[str, Field(max_length=STATEMENT_LIMIT)]
 
     @model_validator(mode="after")
@@ -49,6 +52,29 @@ class TensorValue(Wire):
         if len(values) != prod(self.shape):
             raise ValueError(f"{len(values)} values for shape {list(self.shape)}")
         return self
+
+
+class HashedTensor(_Described):
+    """A tensor of which only a hash is told: Poseidon's over the values and the limbs of their salt, as EZKL has it."""
+
+    visibility: Literal["hashed"]
+    hash: Hex32
+    """An element of BN254's scalar field, big-endian."""
+
+    @model_validator(mode="after")
+    def _canonical_element(self) -> HashedTensor:
+        if int(self.hash, 16) >= BN254_SCALAR_FIELD:
+            raise ValueError("the hash is no canonical field element")
+        return self
+
+
+class PrivateTensor(_Described):
+    """A tensor of which nothing is told."""
+
+    visibility: Literal["private"]
+
+
+InputTensor = Annotated[TensorValue | HashedTensor | PrivateTensor, Field(discriminator="visibility")]
 
 
 class Subject(Wire):
@@ -71,7 +97,7 @@ class Predicate(Wire):
     model: ModelIdentity
     runtime: Runtime
     circuit: Hex32 | None = None
-    input: Annotated[Items[TensorValue], Field(min_length=1)]
+    input: Annotated[Items[InputTensor], Field(min_length=1)]
     output: Annotated[Items[TensorValue], Field(min_length=1)]
     nonce: Hex32
     audience: Text | None = None
@@ -85,7 +111,10 @@ class Predicate(Wire):
         if by_circuit != (self.circuit is not None):
             raise ValueError("circuit is present exactly when the runtime is a circuit")
         for tensor in (*self.input, *self.output):
-            if isinstance(tensor.value, str) == by_circuit:
+            if not isinstance(tensor, TensorValue):
+                if not by_circuit:
+                    raise ValueError(f"{tensor.name}: only a circuit can compute with what it does not show")
+            elif isinstance(tensor.value, str) == by_circuit:
                 raise ValueError(f"{tensor.name}: a circuit's values are integers, onnxruntime's are base64")
         if self.prove_by is not None and self.mode not in ("tee+zk", "tee+proof"):
             raise ValueError("prove_by belongs to the modes with a later proof")

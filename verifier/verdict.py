@@ -14,6 +14,7 @@ class Claim(StrEnum):
     """What holds, given the policy; the gloss is in `CLAIMS`."""
 
     COMPUTED_BY_CIRCUIT = "computed-by-circuit"
+    COMPUTED_ON_UNDISCLOSED_INPUT = "computed-on-undisclosed-input"
     COMPUTED_BY_MODEL = "computed-by-model"
     FRESH_FOR_NONCE = "fresh-for-nonce"
     SIGNED_BY_ISSUER = "signed-by-issuer"
@@ -32,6 +33,8 @@ class Caveat(StrEnum):
     PROOF_SYSTEM_OPEN_RISKS = "proof-system-open-risks"
     INPUT_NOT_AUTHENTICATED = "input-not-authenticated"
     INPUT_NOT_CHECKED = "input-not-checked"
+    INPUT_UNDISCLOSED = "input-undisclosed"
+    INPUT_PRIVATE_NOT_ZERO_KNOWLEDGE = "input-private-not-zero-knowledge"
     NONCE_NOT_CHECKED = "nonce-not-checked"
     AUDIENCE_NOT_CHECKED = "audience-not-checked"
     MODE_NOT_CHECKED = "mode-not-checked"
@@ -43,6 +46,7 @@ class Caveat(StrEnum):
 
 CLAIMS: dict[Claim, str] = {
     Claim.COMPUTED_BY_CIRCUIT: "a proof shows that the pinned circuit gave exactly this output for exactly this input",
+    Claim.COMPUTED_ON_UNDISCLOSED_INPUT: "a proof shows that the pinned circuit gives exactly this output for some input",
     Claim.COMPUTED_BY_MODEL: "the circuit was rebuilt from the pinned ONNX file, so it is that model, quantised",
     Claim.FRESH_FOR_NONCE: "the answer was made for your nonce and no other",
     Claim.SIGNED_BY_ISSUER: "a service key that you pinned signed it, dated within the key's validity",
@@ -59,6 +63,8 @@ CAVEATS: dict[Caveat, str] = {
     Caveat.PROOF_SYSTEM_OPEN_RISKS: "EZKL and halo2 have open audit findings; later code is not audited",
     Caveat.INPUT_NOT_AUTHENTICATED: "nothing says that the input is true of the world",
     Caveat.INPUT_NOT_CHECKED: "you gave no sample to compare the input with",
+    Caveat.INPUT_UNDISCLOSED: "nothing says which input it was: the operator may have taken another than yours",
+    Caveat.INPUT_PRIVATE_NOT_ZERO_KNOWLEDGE: "the input is hidden, but who can guess it may be able to confirm it by the proof",
     Caveat.NONCE_NOT_CHECKED: "you gave no nonce, so the answer may be an old one or somebody else's",
     Caveat.AUDIENCE_NOT_CHECKED: "the statement names an audience and you named none",
     Caveat.MODE_NOT_CHECKED: "you did not say which mode you asked for",

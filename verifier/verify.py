@@ -21,19 +21,20 @@ Pure but for the children of step 8: bytes in, value out; no clock, no socket, n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
 
 from . import dsse, numbers, preprocess
 from .bundle import Bundle, Bundles, open_bundle
+from .digest import salt_limbs
 from .errors import Rejected, UsageError
 from .evidence import Evidence
 from .manifest import Manifest, Tensor
 from .policy import CircuitPin, ModelPin, Policy, TrustedPolicy
 from .proof_systems import SYSTEMS, ProofSystem
 from .receipt import Receipt, parse_receipt
-from .statement import Mode, Predicate, Statement, TensorValue
+from .statement import HashedTensor, InputTensor, Mode, Predicate, Statement, TensorValue
 from .verdict import Caveat, Claim, Output, Verified
 from .wire import parse_time
 
@@ -47,7 +48,8 @@ _LATER_PROOF: tuple[Mode, ...] = ("tee+zk", "tee+proof")
 class Expect:
     """What the caller asked for; what is absent becomes a caveat.
 
-    `model` is a name or an ONNX digest; `sample` is raw, by input name, flat; `past` says that `now` is a stated past time.
+    `model` is a name or an ONNX digest; `sample` is raw, by input name, flat, and `salt` the one that was sent with it where the
+    circuit hashes its inputs; `past` says that `now` is a stated past time.
     """
 
     model: str | None = None
@@ -55,6 +57,7 @@ class Expect:
     audience: str | None = None
     mode: Mode | None = None
     sample: Mapping[str, Sequence[float | int]] | None = None
+    salt: str | None = field(default=None, repr=False)
     min_serial: int = 1
     past: bool = False
 
@@ -84,8 +87,8 @@ def verify(
     _check_signature(receipt, policy.policy)  # (3)
     _check_request(receipt.statement.predicate, policy.policy, now, expect)  # (4)
     pinned = _check_pins(receipt.statement.predicate, policy.policy, expect, bundles)  # (5)
-    if expect.sample is not None:
-        _check_sample(receipt.statement.predicate, pinned.bundle.manifest, expect.sample)  # (6)
+    if expect.sample is not None or expect.salt is not None:
+        _check_sample(receipt.statement.predicate, pinned.bundle.manifest, expect, proof_systems)  # (6)
     verified = _check_evidence(receipt, pinned, proof_systems)  # (7) (8) (9)
     _check_required(policy.policy, verified)  # (10)
     return _conclude(receipt, policy, now, expect, pinned, verified)  # (11)
@@ -182,7 +185,7 @@ def _pinned_circuit(predicate: Predicate, policy: Policy, model: ModelPin) -> Ci
     return usable[0]
 
 
-def _check_tensors(actual: Sequence[TensorValue], pinned: Sequence[Tensor], bound: int | None) -> None:
+def _check_tensors(actual: Sequence[InputTensor], pinned: Sequence[Tensor], bound: int | None) -> None:
     if [tensor.name for tensor in actual] != [tensor.name for tensor in pinned]:
         raise Rejected("tensors-mismatch", "Other tensors, or another order, than in the manifest.")
     for mine, theirs in zip(pinned, actual, strict=True):
@@ -191,6 +194,8 @@ def _check_tensors(actual: Sequence[TensorValue], pinned: Sequence[Tensor], boun
                 raise Rejected(
                     "tensors-mismatch", f"{mine.name}: another {what} than in the manifest.", field=mine.name
                 )
+        if not isinstance(theirs, TensorValue):
+            continue
         if isinstance(theirs.value, str) and not all(
             map(isfinite, numbers.decode(theirs.value, theirs.dtype))
         ):
@@ -202,23 +207,49 @@ def _check_tensors(actual: Sequence[TensorValue], pinned: Sequence[Tensor], boun
 
 
 def _check_sample(
-    predicate: Predicate, manifest: Manifest, sample: Mapping[str, Sequence[float | int]]
+    predicate: Predicate, manifest: Manifest, expect: Expect, systems: Mapping[str, ProofSystem]
 ) -> None:
+    sample = _comparable(manifest, expect)
     preprocess.check_names(manifest.inputs, sample)
+    hashed: dict[str, tuple[int, ...]] = {}
     for tensor, spec, claimed in zip(
         manifest.tensors("input"), manifest.inputs, predicate.input, strict=True
     ):
         values = preprocess.to_input(spec, sample[spec.name], manifest.samples)
-        mine: str | tuple[int, ...]
-        if isinstance(claimed.value, str):
-            mine = numbers.encode(values, tensor.dtype)
-        else:
-            bound = manifest.proof_system.bound
-            mine = tuple(
-                numbers.quantise(value, tensor.scale, bound=bound, field=spec.name) for value in values
-            )
-        if mine != claimed.value:
-            raise Rejected("input-mismatch", field=spec.name)
+        integers = tuple(
+            numbers.quantise(value, tensor.scale, bound=manifest.proof_system.bound, field=spec.name)
+            for value in values
+        )
+        if isinstance(claimed, TensorValue):
+            mine = numbers.encode(values, tensor.dtype) if isinstance(claimed.value, str) else integers
+            if mine != claimed.value:
+                raise Rejected("input-mismatch", field=spec.name)
+        elif expect.salt is not None:
+            hashed[spec.name] = (*integers, *salt_limbs(expect.salt, spec.name))
+    if hashed:
+        found = systems[f"proof/{manifest.proof_system.name}"].hash_tensors(list(hashed.values()))
+        stated = {tensor.name: tensor.hash for tensor in predicate.input if isinstance(tensor, HashedTensor)}
+        for name, mine in zip(hashed, found, strict=True):
+            if mine != stated[name]:
+                raise Rejected(
+                    "input-mismatch", "The hash in the statement is not of this input and salt.", field=name
+                )
+
+
+def _comparable(manifest: Manifest, expect: Expect) -> Mapping[str, Sequence[float | int]]:
+    """The caller's sample, if this circuit's statements say enough to compare it with; raises `UsageError`."""
+    if manifest.visibility == "private":
+        raise UsageError(
+            "input-undisclosed",
+            "Nothing of this circuit's input is in its statements, so a sample cannot be compared: leave it out.",
+        )
+    if manifest.visibility == "hashed" and (expect.sample is None or expect.salt is None):
+        raise UsageError(
+            "usage", "This circuit shows a hash of its input: give the sample and its salt, or neither."
+        )
+    if expect.sample is None or (expect.salt is not None and manifest.visibility != "hashed"):
+        raise UsageError("usage", "A salt belongs to a circuit that hashes its input, and this one does not.")
+    return expect.sample
 
 
 def _check_evidence(receipt: Receipt, pinned: _Pinned, systems: Mapping[str, ProofSystem]) -> tuple[str, ...]:
@@ -310,7 +341,8 @@ def _claims(policy: TrustedPolicy, expect: Expect, pinned: _Pinned, *, proven: b
     claims = [Claim.SIGNED_BY_ISSUER]
     # Who makes an SRS can forge proofs: an operator that allows its own proves nothing with it.
     if proven and not (policy.origin == "operator" and pinned.bundle.provenance != "ceremony"):
-        claims.append(Claim.COMPUTED_BY_CIRCUIT)
+        hidden = pinned.bundle.manifest.visibility == "private"
+        claims.append(Claim.COMPUTED_ON_UNDISCLOSED_INPUT if hidden else Claim.COMPUTED_BY_CIRCUIT)
         if _reproduced(policy, pinned):
             claims.append(Claim.COMPUTED_BY_MODEL)
     if expect.nonce is not None:
@@ -331,6 +363,7 @@ def _caveats(
 ) -> list[Caveat]:
     overdue = predicate.prove_by is not None and now > parse_time(predicate.prove_by)
     later = predicate.mode in _LATER_PROOF
+    visibility = pinned.bundle.manifest.visibility
     conditions = {
         Caveat.INSECURE_SRS: proven and pinned.bundle.provenance != "ceremony",
         Caveat.MODEL_EQUIVALENCE_NOT_CHECKED: pinned.circuit is not None and not _reproduced(policy, pinned),
@@ -341,7 +374,9 @@ def _caveats(
         Caveat.NOT_ATTESTED: predicate.mode.startswith("tee"),
         Caveat.PROOF_SYSTEM_OPEN_RISKS: proven,
         Caveat.INPUT_NOT_AUTHENTICATED: True,
-        Caveat.INPUT_NOT_CHECKED: expect.sample is None,
+        Caveat.INPUT_NOT_CHECKED: expect.sample is None and visibility != "private",
+        Caveat.INPUT_UNDISCLOSED: visibility == "private",
+        Caveat.INPUT_PRIVATE_NOT_ZERO_KNOWLEDGE: visibility != "public",
         Caveat.NONCE_NOT_CHECKED: expect.nonce is None,
         Caveat.AUDIENCE_NOT_CHECKED: expect.audience is None and predicate.audience is not None,
         Caveat.MODE_NOT_CHECKED: expect.mode is None,

@@ -1,4 +1,4 @@
-"""``/v2``: the Open Inference Protocol v2 over REST, with verinfer's parameters ``mode``, ``nonce`` and ``audience``."""
+"""``/v2``: the Open Inference Protocol v2 over REST, with the parameters ``mode``, ``nonce``, ``audience`` and ``salt``."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def infer(request: Request, parts: UseParts, name: str, version: str | Non
     package = parts.resources.catalogue.find(name, version)
     body = await read_body(request, limit=settings.body_bytes, seconds=settings.body_seconds)
     asked = await run_in_threadpool(lambda: read_request(parse_body(body)))
-    mode = _mode(asked.parameters)
+    mode = _mode(asked.parameters, package.manifest)
     _check_outputs(asked, package.manifest)
     key = read_key(request.headers.get("idempotency-key"), request.url.path.encode() + b"\n" + body)
     inputs = await run_in_threadpool(tensors.read_inputs, asked.inputs, package.manifest)
@@ -132,8 +132,8 @@ async def _answer(parts: Parts, package: Package, asked: InferRequest, job: Job)
     )
 
 
-def _mode(parameters: InferParameters) -> Mode:
-    """The mode that was asked, if it is offered and the nonce fits it."""
+def _mode(parameters: InferParameters, manifest: Manifest) -> Mode:
+    """The mode that was asked, if it is offered and the nonce and the salt fit it."""
     modes: tuple[Mode, ...] = get_args(Mode)
     mode = next((known for known in modes if known == parameters.mode), None)
     if mode is None:
@@ -146,7 +146,25 @@ def _mode(parameters: InferParameters) -> Mode:
         raise Refused("nonce-missing", field="parameters.nonce")
     if parameters.nonce is not None and not is_hex32(parameters.nonce):
         raise Refused("nonce-malformed", field="parameters.nonce")
+    if manifest.visibility != "public" and mode not in _PROVEN:
+        raise Refused(
+            "mode-unsupported",
+            f"The inputs of this model are {manifest.visibility}, and an answer without a proof would name them: ask"
+            f" for mode {_PROVEN[0]}.",
+            field="parameters.mode",
+        )
+    _check_salt(parameters.salt, manifest)
     return mode
+
+
+def _check_salt(salt: str | None, manifest: Manifest) -> None:
+    if manifest.visibility != "hashed":
+        if salt is not None:
+            raise Refused("salt-unexpected", field="parameters.salt")
+    elif salt is None:
+        raise Refused("salt-missing", field="parameters.salt")
+    elif not is_hex32(salt):
+        raise Refused("salt-malformed", field="parameters.salt")
 
 
 def _order(package: Package, mode: Mode, parameters: InferParameters, inputs: tensors.Values) -> Order:
@@ -158,7 +176,7 @@ def _order(package: Package, mode: Mode, parameters: InferParameters, inputs: te
         mode=mode,
         nonce=parameters.nonce,
         audience=parameters.audience,
-        inputs=tensors.quantise(inputs, package.manifest),
+        inputs=tensors.quantise(inputs, package.manifest, parameters.salt),
     )
 
 

@@ -30,6 +30,7 @@ from verinfer.verifier.evidence import EZKL_KIND
 from verinfer.verifier.srs import CEREMONY_CUT
 from verinfer.verifier.wire import format_time
 
+from . import hidden
 from .world import (
     HERE,
     NONCE,
@@ -392,7 +393,9 @@ def step_5(cases: Cases, world: World, cancer: Json) -> None:
         ),
         "output-reshaped": setter("output", 0, "shape", value=[2, 1]),
         "output-other-dtype": setter("output", 0, "dtype", value="INT64"),
-        "input-claimed-private": setter("input", 0, "visibility", value="private"),
+        "input-claimed-private": both(
+            setter("input", 0, "visibility", value="private"), remover("input", 0, "value")
+        ),
         "input-claimed-sealed": setter("input", 0, "visibility", value="sealed"),
         "output-doubled": lambda body: body["output"].append(body["output"][0]),
         "output-beyond-bound": setter("output", 0, "value", 0, value=bound),
@@ -582,6 +585,7 @@ def main() -> None:
         step_5(cases, world, cancer_receipt)
         step_5_fp32(cases)
         steps_6_to_10(cases, world, prover, predicate, honest)
+        hidden.add(world.key, home)
     print(f"{len(list((HERE / 'cases').iterdir()))} cases")
 
 

@@ -109,7 +109,14 @@ def command(
                 on_progress=on_progress,
             )
     expect = Expect(
-        model=pin.onnx, nonce=answer.nonce, audience=audience, mode=mode, sample=raw, min_serial=min_serial
+        model=pin.onnx,
+        nonce=answer.nonce,
+        audience=audience,
+        mode=mode,
+        # Of a private input there is nothing to compare with.
+        sample=None if manifest.visibility == "private" else raw,
+        salt=answer.salt,
+        min_serial=min_serial,
     )
     try:
         verified = verify(
@@ -118,14 +125,27 @@ def command(
     except VerinferError:
         # It was paid for, and may be evidence; but it must not take the place of one that was verified.
         kept = out.with_name(f"{out.stem}.unverified{out.suffix}")
-        files.write_atomically(kept, answer.receipt)
+        _keep(answer, kept)
         say(f"the receipt is kept as {kept}", err=True)
         raise
-    files.write_atomically(out, answer.receipt)
+    salt = _keep(answer, out)
     if as_json:
-        click.echo(json.dumps({**report.as_json(verified), "receipt": str(out)}))
-    else:
-        say(f"{report.as_text(verified)}\n\nreceipt saved as {out}")
+        places = {"receipt": str(out), **({} if salt is None else {"salt": str(salt)})}
+        click.echo(json.dumps({**report.as_json(verified), **places}))
+        return
+    say(f"{report.as_text(verified)}\n\nreceipt saved as {out}")
+    if salt is not None:
+        say(f"salt saved as {salt}: keep it, and the sample; with both you can show what the input was")
+
+
+def _keep(answer: service.Answer, path: Path) -> Path | None:
+    """Write the receipt, and beside it the salt of a hashed input, for its owner alone; gives the salt's place."""
+    salt = None
+    if answer.salt is not None:
+        salt = path.with_name(f"{path.name}.salt")
+        files.write_atomically(salt, f"{answer.salt}\n".encode(), mode=files.PRIVATE)
+    files.write_atomically(path, answer.receipt)
+    return salt
 
 
 def _client(url: str) -> httpx.Client:

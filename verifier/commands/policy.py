@@ -90,7 +90,13 @@ def init(
     if insecure and not allow_insecure_srs:
         name = insecure[0].manifest.model.name
         raise UsageError("usage", f"{name} has an insecure local SRS; for a trial, say --allow-insecure-srs.")
-    _require_one_batch(bundles)
+    _require_one_form(bundles)
+    hidden = [bundle for bundle in bundles if bundle.manifest.visibility != "public"]
+    if hidden and runtimes:
+        name = hidden[0].manifest.model.name
+        raise UsageError(
+            "usage", f"{name} hides its inputs, which fp32 answers would name: leave out --runtime."
+        )
     now = datetime.now(UTC).replace(microsecond=0)
     until = format_time(now + timedelta(days=days))
     policy = validate(
@@ -127,15 +133,17 @@ def init(
     )
 
 
-def _require_one_batch(bundles: Sequence[Bundle]) -> None:
-    """Raise where circuits of one model cover different numbers of samples: a client could not say what to send."""
-    batches: dict[str, int] = {}
+def _require_one_form(bundles: Sequence[Bundle]) -> None:
+    """Raise where circuits of one model want different things sent: other numbers of samples, or a salt."""
+    forms: dict[str, tuple[int, str]] = {}
     for bundle in bundles:
         manifest = bundle.manifest
-        if batches.setdefault(manifest.model.onnx, manifest.samples) != manifest.samples:
+        form = manifest.samples, manifest.visibility
+        if forms.setdefault(manifest.model.onnx, form) != form:
             raise UsageError(
                 "usage",
-                f"The packages of {manifest.model.name} take different numbers of samples at once; make a policy for each.",
+                f"The packages of {manifest.model.name} take different numbers of samples at once, or hide them"
+                " differently; make a policy for each.",
             )
 
 

@@ -11,7 +11,7 @@ import click
 from .. import files, keys, report
 from ..bundle import BundleFolder, open_bundle
 from ..digest import is_hex32
-from ..errors import UsageError
+from ..errors import Malformed, UsageError
 from ..manifest import Manifest
 from ..policy import POLICY_LIMIT, ModelPin, Policy, TrustedPolicy, parse_policy
 from ..receipt import RECEIPT_LIMIT
@@ -52,6 +52,12 @@ Existing = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="What you sent (.json, .npy, .csv, .png); of a batch all of it, in order.",
 )
 @click.option(
+    "--salt",
+    "salt_path",
+    type=Existing,
+    help="Of a circuit that hashes its input: the salt that infer saved, to compare --sample with the hash.",
+)
+@click.option(
     "--min-serial", type=click.IntRange(min=1), default=1, show_default=True, help="Least policy serial."
 )
 @click.option("--at", "at", help="Judge at this past time (2026-01-31T12:00:00Z) instead of now.")
@@ -66,6 +72,7 @@ def command(
     mode: Mode | None,
     audience: str | None,
     sample: Path | None,
+    salt_path: Path | None,
     min_serial: int,
     at: str | None,
     *,
@@ -95,6 +102,7 @@ def command(
             audience=audience,
             mode=mode,
             sample=_sample(sample, trusted, model, folder) if sample else None,
+            salt=_salt(salt_path) if salt_path else None,
             min_serial=min_serial,
             past=at is not None,
         ),
@@ -104,6 +112,13 @@ def command(
         click.echo(json.dumps(report.as_json(verified)))
     else:
         say(report.as_text(verified))
+
+
+def _salt(path: Path) -> str:
+    text = files.read(path, limit=1024).decode("ascii", "replace").strip()
+    if not is_hex32(text):
+        raise Malformed("salt-malformed", f"{path} is no salt: 64 lower-case hex digits.")
+    return text
 
 
 def _instant(text: str) -> datetime:

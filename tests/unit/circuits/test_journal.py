@@ -165,10 +165,10 @@ def test_a_compilation_goes_on_where_it_was_stopped(
 
 
 def test_a_batch_is_another_search(quick: Path) -> None:
-    """What was found of a circuit for one sample says nothing of one for two."""
-    alone, again, together = (
-        tuple(building._identity(quick, Targets(), batch))  # noqa: SLF001 - a search for each would take minutes
-        for batch in (1, 1, 2)
+    """What was found of a circuit for one sample says nothing of one for two, or of one that hashes its input."""
+    alone, again, together, hashed = (
+        tuple(building._identity(quick, Targets(), *form))  # noqa: SLF001 - a search for each would take minutes
+        for form in ((1, "public"), (1, "public"), (2, "public"), (1, "hashed"))
     )
     assert alone == again
-    assert alone != together
+    assert len({alone, together, hashed}) == 3

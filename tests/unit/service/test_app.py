@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
-import socket
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -15,14 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from verinfer.circuits.package import Package, open_package
-from verinfer.service.app import create_app
-from verinfer.service.events import Events
 from verinfer.service.parts import Resources, open_resources
 from verinfer.service.settings import Settings
-from verinfer.service.supervision import Supervision
 from verinfer.verifier import keys
 from verinfer.verifier.bundle import read_files
 from verinfer.verifier.digest import sha256
@@ -30,25 +22,12 @@ from verinfer.verifier.policy import POLICY_TYPE, Policy, TrustedPolicy
 from verinfer.verifier.verify import Expect, verify
 from verinfer.verifier.wire import format_time, validate
 
+from .conftest import Serve
+
 NONCE = "5a" * 32
 INFER = "/v2/models/bmi/infer"
 BODY_LIMIT = 20_000
 BODY_SECONDS = 2.0
-
-
-class _Absent:
-    """No supervisor: jobs stay queued, which is what these tests look at."""
-
-    def wake(self) -> None:
-        pass
-
-    def is_alive(self) -> bool:
-        return False
-
-
-@asynccontextmanager
-async def _unsupervised(_settings: Settings, _events: Events) -> AsyncIterator[Supervision]:
-    yield _Absent()
 
 
 @pytest.fixture(scope="module")
@@ -75,23 +54,10 @@ def resources(package: Package, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="module")
-def client(resources: Resources) -> Iterator[httpx.Client]:
+def client(resources: Resources, serve: Serve) -> Iterator[httpx.Client]:
     """The application over real HTTP, without a supervisor."""
-    config = uvicorn.Config(
-        create_app(resources, supervision=_unsupervised), log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
-        thread.start()
-        try:
-            with httpx.Client(
-                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=30.0
-            ) as opened:
-                yield opened
-        finally:
-            server.should_exit = True
-            thread.join()
+    with serve(resources) as opened:
+        yield opened
 
 
 def request(**changes: Any) -> dict[str, Any]:
@@ -162,6 +128,18 @@ BAD: dict[str, tuple[dict[str, Any], int, str, str | None]] = {
     "an id that is no text": (request(id=5), 400, "request-malformed", "id"),
     "an unknown output": (request(outputs=[{"name": "soul"}]), 422, "output-unknown", "soul"),
     "no nonce": (request(parameters={"mode": "zk"}), 422, "nonce-missing", "parameters.nonce"),
+    "a salt where nothing is hashed": (
+        request(parameters={"mode": "zk", "nonce": NONCE, "salt": NONCE}),
+        422,
+        "salt-unexpected",
+        "parameters.salt",
+    ),
+    "a salt for an answer without a proof": (
+        request(parameters={"salt": NONCE}),
+        422,
+        "salt-unexpected",
+        "parameters.salt",
+    ),
     "upper case": (
         request(parameters={"mode": "zk", "nonce": NONCE.upper()}), 422, "nonce-malformed", "parameters.nonce",
     ),

@@ -13,8 +13,10 @@ from verinfer.circuits.package import Package
 from verinfer.service import statements
 from verinfer.service.jobs import Order
 from verinfer.service.pipeline import Receipt, make_receipt
+from verinfer.verifier.digest import salt_limbs
 from verinfer.verifier.errors import CouldNotCheck, Rejected, VerinferError
 from verinfer.verifier.evidence import EzklProof
+from verinfer.verifier.ezkl_proof import EzklCheck
 from verinfer.verifier.keys import key_id
 from verinfer.verifier.receipt import parse_receipt
 
@@ -95,11 +97,53 @@ def test_an_order_becomes_a_receipt(job: Job) -> None:
     assert (job.phases[0], job.phases[-1]) == ("computing", "verifying")
     predicate = parse_receipt(receipt.body).statement.predicate
     assert (predicate.nonce, predicate.audience, predicate.mode) == (job.order.nonce, "me", "zk")
-    assert [tensor.value for tensor in predicate.input] == [(13, 26, -38)]
+    assert [tensor.to_json()["value"] for tensor in predicate.input] == [[13, 26, -38]]
 
     # Both steps are recorded, so another attempt computes and proves nothing, and gives the same bytes.
     job.forbid_children()
     assert job.attempt() == receipt
+
+
+@pytest.mark.parametrize("visibility", ["hashed", "private"])
+def test_a_hidden_input_is_in_no_receipt(
+    visibility: str, request: pytest.FixtureRequest, job: Job, tmp_path: Path
+) -> None:
+    """Neither it nor its salt: the statement has a hash or nothing, and a lost proof is made again for the same one."""
+    package: Package = request.getfixturevalue(f"{visibility}_package")
+    limbs = salt_limbs("5a" * 32, "habits") if visibility == "hashed" else ()
+    inputs = {"habits": (13, 26, -38, *limbs)}
+    hidden = Job(package, replace(job.order, circuit=package.digest, inputs=inputs), job.place)
+    first = hidden.attempt()
+    (told,) = parse_receipt(first.body).statement.predicate.input
+    wanted = {"name": "habits", "shape": [1, 3], "dtype": "FP32", "visibility": visibility}
+    shown = told.to_json()
+    assert shown.pop("hash", "") == (
+        EzklCheck().hash_tensors([inputs["habits"]])[0] if visibility == "hashed" else ""
+    )
+    assert shown == wanted
+    # What holds the input in clear is gone as soon as the proof is there.
+    assert not {"input.json", "witness.json"} & {path.name for path in tmp_path.iterdir()}
+    hidden.notebook.proofs.clear()
+    again = hidden.attempt()
+    assert again.digest == first.digest
+    assert again.body != first.body
+
+
+def test_a_hash_that_the_circuit_does_not_confirm_is_not_proven(job: Job, hashed_package: Package) -> None:
+    """A job that is taken up again with another salt than was stated stops before its proof."""
+    order = replace(job.order, circuit=hashed_package.digest)
+    first, other = (
+        replace(order, inputs={"habits": (13, 26, -38, *salt_limbs(salt * 32, "habits"))})
+        for salt in ("5a", "5b")
+    )
+    hidden = Job(hashed_package, first, job.place)
+    hidden.attempt()
+    hidden.notebook.proofs.clear()
+    hidden.order = other
+    with pytest.raises(CouldNotCheck) as caught:
+        hidden.attempt()
+    assert caught.value.code == "circuit-inconsistent"
+    assert hidden.notebook.proofs == {}
 
 
 def test_a_step_that_is_not_recorded_is_done(job: Job) -> None:
@@ -129,7 +173,7 @@ def test_an_earlier_statement_that_the_circuit_does_not_confirm_is_not_proven(jo
         issued_at=datetime.now(UTC),
     )
     job.notebook.stated = statements.of_circuit(
-        answer, job.package.manifest, job.order.inputs, {"body": (1, 2)}
+        answer, job.package.manifest, job.order.inputs, {"body": (1, 2)}, {}
     )
     with pytest.raises(CouldNotCheck) as caught:
         job.attempt()

@@ -31,8 +31,16 @@ from verinfer.verifier.srs import provenance
 SHARED = Path(__file__).parents[2] / "vectors" / "shared"
 ZOO = Path(__file__).parents[3] / "models" / "zoo"
 POLICY = json.loads((SHARED / "policy.json").read_text())
+
+
+def _called(manifest: bytes) -> str:
+    """A bundle's name here: its model's, and how it hides inputs."""
+    found = parse_manifest(manifest)
+    return found.model.name if found.visibility == "public" else f"{found.model.name}-{found.visibility}"
+
+
 BUNDLES = {
-    parse_manifest((home / "manifest.json").read_bytes()).model.name: read_files(home)
+    _called((home / "manifest.json").read_bytes()): read_files(home)
     for home in (SHARED / "bundles").iterdir()
 }
 OWNER, STRANGER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
@@ -132,6 +140,12 @@ def _rows(manifest: Any, index: int, count: int) -> list[int]:
     return [count, *manifest["layout"][index]["shape"][1:]]
 
 
+def _hide(manifest: Any) -> None:
+    """Say that nothing of the input is shown."""
+    _manifest_arg(input_visibility="private")(manifest)
+    _tensor(0, visibility="private")(manifest)
+
+
 def _as_batch(manifest: Any, count: int) -> None:
     """Say that one proof covers `count` samples."""
     manifest["batch"] = count
@@ -157,6 +171,20 @@ MANIFEST_RULES: dict[str, Change] = {
     "tensor reshaped": _tensor(2, shape=[2, 1]),
     "tensor retyped": _tensor(2, dtype="INT64"),
     "tensor private": _tensor(0, visibility="private"),
+    "tensor sealed": _tensor(0, visibility="sealed"),
+    "inputs private, tensor public": _manifest_arg(input_visibility="private"),
+    "inputs hashed, tensor private": lambda manifest: (
+        _manifest_arg(input_visibility="hashed")(manifest),
+        _tensor(0, visibility="private")(manifest),
+    ),
+    "challenge private": lambda manifest: [
+        change(manifest) for change in (_hide, _tensor(1, visibility="private"))
+    ],
+    "output private": lambda manifest: [
+        change(manifest) for change in (_hide, _tensor(2, visibility="private"))
+    ],
+    "outputs private": _manifest_arg(output_visibility="private"),
+    "parameters hashed": _manifest_arg(param_visibility="hashed"),
     "labels too few": lambda manifest: manifest.update(labels=["malignant"]),
     "labels absent": lambda manifest: manifest.pop("labels"),
     "labels for a regression": lambda manifest: manifest.update(task="regression"),
@@ -216,6 +244,15 @@ def test_a_manifest_that_breaks_a_rule_is_malformed(rule: str) -> None:
     with pytest.raises(Malformed) as caught:
         parse_manifest(data)
     assert caught.value.code == "manifest-malformed"
+
+
+def test_a_manifest_hides_inputs_and_nothing_else() -> None:
+    """The counterpart of the rules: run args and layout say the same, of inputs alone."""
+    base = json.loads(BUNDLES["breast_cancer"]["manifest.json"])
+    _hide(base)
+    manifest = parse_manifest(strict_json.canonical(base))
+    assert manifest.visibility == "private"
+    assert [tensor.visibility for tensor in manifest.layout] == ["private", "public", "public"]
 
 
 def test_a_batch_has_rows_in_every_tensor() -> None:
@@ -295,6 +332,43 @@ def test_settings_that_differ_from_the_manifest_are_malformed(rule: str) -> None
     """EZKL accepts all of these; a manifest that readers take scales and bounds from does not."""
     content = BUNDLES["bmi"]
     data = strict_json.canonical(_changed(json.loads(content["settings.json"]), SETTINGS_RULES[rule]))
+    with pytest.raises(Malformed) as caught:
+        check_settings(data, parse_manifest(content["manifest.json"]))
+    assert caught.value.code == "settings-malformed"
+
+
+HASHED_RULES: dict[str, Change] = {
+    "inputs public": _run_arg(input_visibility="Public"),
+    "inputs private": _run_arg(input_visibility="Private"),
+    "a hash that is no instance": _run_arg(
+        input_visibility={"Hashed": {"hash_is_public": False, "outlets": []}}
+    ),
+    "a hash of something else": _run_arg(
+        input_visibility={"Hashed": {"hash_is_public": True, "outlets": [0]}}
+    ),
+    "a hash fewer": lambda settings: settings["module_sizes"].update(poseidon=[1439, [1]]),
+    "a hash more": lambda settings: settings["module_sizes"].update(poseidon=[1439, [3]]),
+    "no hashes": lambda settings: settings["module_sizes"].update(poseidon=[0, [0]]),
+    "hashes twice": lambda settings: settings["module_sizes"].update(poseidon=[1439, [2, 2]]),
+    "rows below zero": lambda settings: settings["module_sizes"].update(poseidon=[-1, [2]]),
+    "rows beyond any circuit": lambda settings: settings["module_sizes"].update(poseidon=[1 << 27, [2]]),
+    "rows as a text": lambda settings: settings["module_sizes"].update(poseidon=["1439", [2]]),
+    "rows true": lambda settings: settings["module_sizes"].update(poseidon=[True, [2]]),
+    "rows alone": lambda settings: settings["module_sizes"].update(poseidon=[1439]),
+    "commitments": lambda settings: settings["module_sizes"].update(polycommit=[1]),
+    "no sizes": lambda settings: settings.update(module_sizes=[]),
+    "the input shown": lambda settings: settings["model_instance_shapes"].insert(0, [1, 3]),
+    "the challenge not shown": lambda settings: settings["model_instance_shapes"].pop(0),
+    "the challenge not an output": lambda settings: settings["model_output_scales"].pop(0),
+}
+
+
+@pytest.mark.parametrize("rule", HASHED_RULES)
+def test_settings_that_hash_otherwise_than_the_manifest_are_malformed(rule: str) -> None:
+    """What is hashed, how often, and what is shown besides follows from the manifest."""
+    content = BUNDLES["bmi-hashed"]
+    check_settings(content["settings.json"], parse_manifest(content["manifest.json"]))
+    data = strict_json.canonical(_changed(json.loads(content["settings.json"]), HASHED_RULES[rule]))
     with pytest.raises(Malformed) as caught:
         check_settings(data, parse_manifest(content["manifest.json"]))
     assert caught.value.code == "settings-malformed"

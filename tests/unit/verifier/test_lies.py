@@ -315,7 +315,17 @@ STATEMENT_LIES: dict[str, tuple[Change, str]] = {
         "tensors-mismatch",
     ),
     "an output one rank higher": (lambda body: body["output"][0].update(shape=[1, 1, 2]), "tensors-mismatch"),
-    "a hidden input": (lambda body: body["input"][0].update(visibility="hashed"), "tensors-mismatch"),
+    "a hidden input": (
+        lambda body: (body["input"][0].pop("value"), body["input"][0].update(visibility="private")),
+        "tensors-mismatch",
+    ),
+    "a hashed input": (
+        lambda body: (
+            body["input"][0].pop("value"),
+            body["input"][0].update(visibility="hashed", hash="01" * 32),
+        ),
+        "tensors-mismatch",
+    ),
     "a number that wraps round the field": (
         lambda body: body["output"][0]["value"].__setitem__(0, 2**53 - 1),
         "tensors-mismatch",
