@@ -4,7 +4,8 @@ Started by `child`, never imported by anything else; it must start in millisecon
 Reads a JSON object a line from standard input and writes one a line to the descriptor it was given.
 Whatever goes wrong is an answer too, as far as the process lives to give one.
 
-The first call says which files there are, and only then can the process be sealed, as long as it has one thread.
+The first call says which files there are, and only then can the process be sealed, as long as it has one thread; unless it
+is to reach nothing but its own directory.
 Functions named ``write_…`` may write over files that are there; others read those, and make new ones.
 """
 
@@ -41,7 +42,9 @@ def _answers(start: dict[str, Any]) -> Iterator[dict[str, Any]]:
     logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s", stream=sys.stderr)
     if failure is None and start["module"].endswith(f".{EARLY}"):
         module, failure = _import(start["module"])
-    sealed = False
+    sealed = bool(start["enclosed"]) and failure is None
+    if sealed:
+        failure = _refusal(partial(seal, ()))
     for line in sys.stdin.buffer:
         call = json.loads(line)
         if failure is None and not sealed:

@@ -60,15 +60,21 @@ class Child:
     Starting early hides the start-up time: a verifier keeps one in waiting.
     The parent-death signal is tied to the thread that starts a child, so that thread must outlive it.
     Its first call says which files it may ever reach besides its own `directory` (see `jail.seal`): texts among the
-    arguments that are absolute paths.
+    arguments that are absolute paths. With `enclosed` it reaches no others, and is sealed before it waits.
     """
 
-    def __init__(self, module: str, *, limits: Limits, directory: Path) -> None:
+    def __init__(self, module: str, *, limits: Limits, directory: Path, enclosed: bool = False) -> None:
         self._limits = limits
         _warn_once()
         answer, child_end = os.pipe()
         self._answer = answer
-        start = {"module": module, "limits": asdict(limits), "parent": os.getpid(), "answer_fd": child_end}
+        start = {
+            "module": module,
+            "limits": asdict(limits),
+            "parent": os.getpid(),
+            "answer_fd": child_end,
+            "enclosed": enclosed,
+        }
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-X", "utf8", "-c", _BOOT, json.dumps(start)],

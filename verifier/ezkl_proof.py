@@ -82,7 +82,8 @@ def _start(stack: ExitStack) -> tuple[Child, Path]:
         )
     except OSError as error:
         raise CouldNotCheck("file-missing", f"There is no place for temporary files: {error}.") from error
-    child = Child("verinfer.verifier._ezkl", limits=VERIFY_LIMITS, directory=Path(directory))
+    # What it reads is written into its directory, so it can be sealed while it waits.
+    child = Child("verinfer.verifier._ezkl", limits=VERIFY_LIMITS, directory=Path(directory), enclosed=True)
     stack.callback(child.close)
     return child, Path(directory)
 

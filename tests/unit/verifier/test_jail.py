@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from verinfer.verifier import jail, landlock, seccomp
-from verinfer.verifier.child import ChildFailed, run
+from verinfer.verifier.child import Child, ChildFailed, run
 from verinfer.verifier.jail import GIB, Limits
 
 LIMITS = Limits(memory_bytes=2 * GIB, cpu_seconds=5, file_bytes=1 << 20, wall_seconds=10)
@@ -192,6 +192,21 @@ def test_only_named_files_are_reached(tmp_path: Path, attempt: str) -> None:
         run("timeit", "timeit", values, limits=LIMITS, directory=tmp_path / "own")
     assert caught.value.detail.startswith("TypeError" if attempt in REACHED else "PermissionError")
     assert paths["other"].read_text() == paths["given"].read_text() == "secret"
+
+
+@pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
+def test_an_enclosed_child_reaches_its_own_folder_alone(tmp_path: Path) -> None:
+    """It is sealed while it waits: a file that its call names is out of reach, one that was put into its folder is not."""
+    own, named = tmp_path / "own", tmp_path / "x"
+    own.mkdir()
+    for code, end in ((f"open({str(named)!r})", "PermissionError"), ("open('y')", "TypeError")):
+        child = Child("timeit", limits=LIMITS, directory=own, enclosed=True)
+        for path in (named, own / "y"):
+            path.write_text("secret")
+        # The timer is a text, which cannot be called once the setup has run.
+        with pytest.raises(ChildFailed) as caught:
+            child.call("timeit", {"stmt": "pass", "setup": code, "timer": str(named), "number": 1})
+        assert caught.value.detail.startswith(end)
 
 
 @pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")
