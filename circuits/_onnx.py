@@ -2,6 +2,7 @@
 
 Every function runs inside a limited child. `_simulate`, `_meter` and `rewrite` import onnx too, for such children and for files
 that were made here.
+onnxruntime is imported where a network is run: most calls run none, and each is a process of its own.
 Sources: ONNX IR specification (graphs, opsets, external data), ONNX operator names of the domain ``ai.onnx``.
 """
 
@@ -12,18 +13,16 @@ import zipfile
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
 from onnx import TensorProto, helper, numpy_helper
 
 from verinfer.verifier.digest import SALT_LIMBS
 from verinfer.verifier.errors import Malformed
-from verinfer.verifier.manifest import Visibility
 
 from .difference import largest_difference
 from .operators import OPERATORS
@@ -34,6 +33,11 @@ from .rewrite.batch import batch as batch_model
 from .rewrite.challenge import CHALLENGE_OUTPUT, RESERVED, add_challenge
 from .rewrite.derived import derive
 from .rewrite.rules import replay
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from verinfer.verifier.manifest import Visibility
 
 DTYPES: dict[int, str] = {TensorProto.FLOAT: "FP32", TensorProto.INT64: "INT64"}
 NUMPY: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
@@ -221,6 +225,8 @@ _loaded: onnxruntime.InferenceSession | None = None
 def load(*, model: str) -> str:
     """Make this process a worker for one model; gives onnxruntime's version."""
     global _loaded  # noqa: PLW0603 - a worker process holds one session for its whole life
+    import onnxruntime
+
     _loaded = _session(Path(model).read_bytes())
     return f"onnxruntime {onnxruntime.__version__}"
 
@@ -255,6 +261,8 @@ def _bytes(array: npt.NDArray[Any]) -> str:
 
 
 def _session(data: bytes) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     # One thread gives one order of additions, so the same answer each time.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -301,6 +309,8 @@ def _settle_outputs(model: onnx.ModelProto) -> None:
             [value.name for value in model.graph.output],
             {item["name"]: np.zeros(item["shape"], NUMPY[item["dtype"]]) for item in inputs},
         )
+    except ImportError:
+        raise
     except Exception as error:
         # onnxruntime's exceptions have no common class of their own.
         raise _refusal(f"onnxruntime cannot run it: {str(error)[:300]}") from error

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 
-from verinfer.verifier.manifest import CHALLENGE_NAME
+from verinfer.verifier.digest import CHALLENGE_NAME
 
 from .plan import read_plan
 from .rewrite.derived import derive
 from .rewrite.fixed_point import lower, twin
 from .rewrite.rules import RULES
 from .rewrite.sites import find_sites
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 def rule_names() -> list[str]:
@@ -128,6 +130,8 @@ def _load(path: str) -> onnx.ModelProto:
 
 
 def _session(network: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

@@ -13,10 +13,10 @@ from typing import Literal
 
 from verinfer.verifier import files, strict_json
 from verinfer.verifier.bundle import Bundle, open_bundle, read_files
-from verinfer.verifier.digest import Hex32, sha256
+from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import CouldNotCheck, Malformed
 from verinfer.verifier.manifest import Manifest
-from verinfer.verifier.wire import Natural, Text, Wire, validate
+from verinfer.verifier.wire import Hex32, Natural, Text, Wire, validate
 
 PACKAGE_TYPE = "urn:verinfer:package:v1"
 PACKAGE_LIMIT = 1 << 20

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from verinfer.verifier import child
-from verinfer.verifier.manifest import CHALLENGE_NAME
+from verinfer.verifier.digest import CHALLENGE_NAME
 
 from .native import Workplace
 

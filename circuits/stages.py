@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from verinfer.verifier import files, preprocess
-from verinfer.verifier.digest import CHALLENGE_LIMBS, sha256
+from verinfer.verifier.digest import CHALLENGE_LIMBS, CHALLENGE_NAME, sha256
 from verinfer.verifier.errors import CouldNotCheck, Malformed, UsageError
-from verinfer.verifier.manifest import CHALLENGE_NAME, Visibility, batched_shape
+from verinfer.verifier.manifest import Visibility, batched_shape
 from verinfer.verifier.model_spec import InputSpec, OutputSpec
 from verinfer.verifier.settings import SETTINGS_LIMIT, canonical_settings
 

@@ -105,6 +105,14 @@ def test_processes_of_the_service_load_no_native_code(module: str) -> None:
     assert loaded & {*NATIVE, "sklearn"} == set()
 
 
+@pytest.mark.parametrize("module", ["_onnx", "_simulate"])
+def test_children_that_read_models_start_light(module: str) -> None:
+    """A compilation starts dozens, each for one call: they load no wire types, and no runtime before a network is run."""
+    loaded = _loaded_by(f"import verinfer.circuits.{module}")
+    assert "onnx" in loaded
+    assert loaded & {"pydantic", "onnxruntime", "ezkl"} == set()
+
+
 @pytest.mark.parametrize(
     ("package", "importers"),
     [

@@ -78,6 +78,9 @@ def _paths(arguments: dict[str, Any]) -> list[str]:
 def _answer(module: Any, call: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"ok": getattr(module, call["function"])(**call["arguments"])}
+    except ImportError as error:
+        # Some modules import a large package only where it is needed.
+        return {"code": "native-missing", "detail": str(error)}
     except MemoryError:
         return {"code": "child-out-of-memory", "detail": ""}
     except Exception as error:  # noqa: BLE001 - native code raises what it likes, and the parent must hear of it

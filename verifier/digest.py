@@ -1,22 +1,19 @@
 """SHA-256 digests and the challenge that ties a proof to its statement.
 
 Digests and nonces are lower-case hex wherever people or JSON see them.
+The children of `circuits` import this: pydantic, which takes them a tenth of a second, stays out of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated
-
-from pydantic import StringConstraints
 
 CHALLENGE_TAG = b"verinfer/challenge/v1"
 SALT_TAG = b"verinfer/salt/v1"
 CHALLENGE_LIMBS = SALT_LIMBS = 16
-
-Hex32 = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
-"""32 bytes as 64 lower-case hex digits: a SHA-256 digest or a nonce."""
+CHALLENGE_NAME = "verinfer_challenge"
+"""The last input of every circuit."""
 
 _HEX32 = re.compile(r"[0-9a-f]{64}")
 

@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import Field, StringConstraints, model_validator
 
 from . import keys
-from .digest import Hex32
-from .wire import Items, Text, Wire
+from .wire import Hex32, Items, Text, Wire
 
 Base64 = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 

@@ -13,14 +13,13 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from . import strict_json
-from .digest import CHALLENGE_LIMBS, Hex32, sha256
+from .digest import CHALLENGE_LIMBS, CHALLENGE_NAME, sha256
 from .errors import Malformed
 from .model_spec import InputSpec, OutputSpec
-from .wire import Dtype, Integer, Items, Name, Natural, Positive, Shape, Text, Wire, validate
+from .wire import Dtype, Hex32, Integer, Items, Name, Natural, Positive, Shape, Text, Wire, validate
 
 MANIFEST_TYPE = "urn:verinfer:manifest:v1"
 MANIFEST_LIMIT = 4 << 20
-CHALLENGE_NAME = "verinfer_challenge"
 LARGEST_BOUND = 2**53
 MOST_BATCHED = 600
 """Samples of one proof; no more are looked at when a circuit is made or made again."""

@@ -12,8 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from . import strict_json
-from .digest import Hex32
-from .wire import Decimal, Dtype, Items, Name, Natural, Positive, Shape, Text, Wire, validate
+from .wire import Decimal, Dtype, Hex32, Items, Name, Natural, Positive, Shape, Text, Wire, validate
 
 SPEC_TYPE = "urn:verinfer:model-spec:v1"
 SPEC_LIMIT = 1 << 20

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from . import dsse, keys, strict_json
-from .digest import Hex32, is_hex32
+from .digest import is_hex32
 from .dsse import Envelope
 from .errors import Malformed, Rejected
-from .wire import Instant, Items, Name, Positive, Text, Wire, format_time, parse_time, validate
+from .wire import Hex32, Instant, Items, Name, Positive, Text, Wire, format_time, parse_time, validate
 
 POLICY_TYPE = "urn:verinfer:policy:v1"
 POLICY_PAYLOAD_TYPE = "application/vnd.verinfer.policy.v1+json"

@@ -13,11 +13,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from . import numbers, strict_json
-from .digest import Hex32, sha256
+from .digest import sha256
 from .errors import Malformed
 from .instances import BN254_SCALAR_FIELD
 from .manifest import ModelIdentity
-from .wire import Dtype, Instant, Integer, Items, Name, Shape, Text, Wire, validate
+from .wire import Dtype, Hex32, Instant, Integer, Items, Name, Shape, Text, Wire, validate
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:verinfer:inference:v1"

@@ -38,6 +38,8 @@ Integer = Annotated[int, Strict(), Field(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
 Natural = Annotated[int, Strict(), Field(ge=0, le=SAFE_INTEGER)]
 Positive = Annotated[int, Strict(), Field(ge=1, le=SAFE_INTEGER)]
 Name = Annotated[str, StringConstraints(strict=True, pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
+Hex32 = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
+"""32 bytes as 64 lower-case hex digits: a SHA-256 digest or a nonce."""
 
 
 def printable(text: str, *, most: int = 300) -> str:

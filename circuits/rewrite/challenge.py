@@ -9,13 +9,16 @@ whole, so that the hash is of both.
 from __future__ import annotations
 
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from verinfer.verifier.digest import CHALLENGE_LIMBS, SALT_LIMBS
-from verinfer.verifier.manifest import CHALLENGE_NAME, Visibility
+from verinfer.verifier.digest import CHALLENGE_LIMBS, CHALLENGE_NAME, SALT_LIMBS
+
+if TYPE_CHECKING:
+    from verinfer.verifier.manifest import Visibility
 
 RESERVED = "verinfer_"
 """How the names begin that a given network must not have."""

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper
 
 from .graph import Array
@@ -17,6 +16,9 @@ from .graph import Array
 
 def evaluate(node: onnx.NodeProto, values: Sequence[Array | None], opset: int) -> list[Array] | None:
     """The node's outputs for these inputs (None where one is left out); None where onnxruntime refuses or gives no numbers."""
+    # Few networks have anything to work out, and importing it takes a child longer than the rest of a rewrite.
+    import onnxruntime
+
     feed = {name: value for name, value in zip(node.input, values, strict=True) if name and value is not None}
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)

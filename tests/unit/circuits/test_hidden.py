@@ -17,8 +17,8 @@ from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
 from verinfer.circuits.prove import prover_for
 from verinfer.circuits.reproduce import reproduce
+from verinfer.verifier.digest import CHALLENGE_NAME
 from verinfer.verifier.errors import CouldNotCheck
-from verinfer.verifier.manifest import CHALLENGE_NAME
 
 HIDDEN = ["hashed", "private"]
 

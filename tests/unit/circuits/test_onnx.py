@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from verinfer.circuits.native import ONNX, PARSE_LIMITS, Workplace
 from verinfer.verifier.child import Child, ChildFailed
+from verinfer.verifier.digest import CHALLENGE_NAME
 from verinfer.verifier.errors import Malformed, VerinferError
-from verinfer.verifier.manifest import CHALLENGE_NAME
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from verinfer.verifier.bundle import BundleFolder
-from verinfer.verifier.digest import salt_limbs
+from verinfer.verifier.digest import CHALLENGE_NAME, salt_limbs
 from verinfer.verifier.errors import UsageError
 from verinfer.verifier.evidence import EZKL_KIND
 from verinfer.verifier.instances import build_instances
-from verinfer.verifier.manifest import CHALLENGE_NAME, Tensor, Visibility
+from verinfer.verifier.manifest import Tensor, Visibility
 from verinfer.verifier.policy import parse_policy
 from verinfer.verifier.proof_systems import ProofSystem
 from verinfer.verifier.verdict import Caveat, Claim, Verified
