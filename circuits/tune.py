@@ -222,12 +222,18 @@ def _judge(
     good: list[Offer] = []
     seen: dict[str, Fidelity | None] = {}
     wrapped = place.directory / "measured.onnx"
+    written: tuple[Rewrites, str] | None = None
     for offer in offers:
         if _enough(offer, good, len(seen)):
             break
         on_progress("fidelity", len(seen) / _MOST_MEASURED)
-        rewrites, args = offer.rewrites.to_json(), offer.run_args
-        rewrite_and_wrap(network, rewrites, args["input_scale"], wrapped, place, args["input_visibility"])
+        rewrites, args = offer.rewrites, offer.run_args
+        # A lowering has its scale in its plan; without one the network is the same at every scale.
+        if (rewrites, args["input_visibility"]) != written:
+            rewrite_and_wrap(
+                network, rewrites.to_json(), args["input_scale"], wrapped, place, args["input_visibility"]
+            )
+            written = (rewrites, args["input_visibility"])
         # Of these very run args: the offer's are of another candidate of the same shape.
         settings = count_rows(str(wrapped), [offer.run_args], place)[0]
         if settings is None or not is_steady(settings):
