@@ -11,7 +11,6 @@ from verinfer.verifier.errors import CouldNotCheck, UsageError
 
 from . import stages
 from .calibrate import Outputs, Reference, Samples
-from .difference import largest_difference
 from .native import Workplace
 
 
@@ -32,6 +31,9 @@ def batch(network: Path, reference: Reference, count: int, place: Workplace) -> 
     batched = place.directory / f"batch-{count}.onnx"
     place.onnx("batch", model=network, output=batched, count=count)
     together = _together(reference, count)
+    # With numpy, which only batches need in this process.
+    from .difference import largest_difference
+
     found = stages.run_fp32(batched, together.spec, together.samples, place, count)
     if largest_difference(together.outputs, found, count) > stages.REWRITE_TOLERANCE:
         raise CouldNotCheck(

@@ -14,10 +14,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from verinfer.verifier import files, strict_json
 from verinfer.verifier.digest import sha256
@@ -25,6 +22,10 @@ from verinfer.verifier.errors import VerinferError
 
 from .cache import cache_folder
 from .columns import Columns, count_columns
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 DEFAULTS = Path(__file__).with_name("cost.json")
 """Coefficients measured by `fit` on the machine that the file names."""
@@ -154,6 +155,9 @@ def fits(cost: Cost, memory: int) -> bool:
 
 def solve(measured: Sequence[Measurement], machine: Mapping[str, Any]) -> Coefficients:
     """The prices, none below zero, with the least squares of relative errors over `measured`."""
+    # Only a fit needs it; every command starts with this module.
+    import numpy as np
+
     counted = [count_columns(item.settings, uncompressed=False) for item in measured]
     terms: dict[str, dict[str, float]] = {}
     for figure, names in _TERMS.items():
@@ -228,6 +232,8 @@ def _proof_bytes(columns: Columns) -> int:
 
 def _nonnegative(matrix: npt.NDArray[np.float64]) -> list[float]:
     """The x >= 0 for which `matrix` x is nearest to ones, by coordinate descent (Franc, Hlaváč, Navara 2005)."""
+    import numpy as np
+
     scale = matrix.max(axis=0)
     scaled = matrix / scale
     square, right = scaled.T @ scaled, scaled.sum(axis=0)

@@ -105,6 +105,12 @@ def test_processes_of_the_service_load_no_native_code(module: str) -> None:
     assert loaded & {*NATIVE, "sklearn"} == set()
 
 
+def test_commands_of_circuits_start_without_numpy() -> None:
+    """`verinfer --help` loads every command, and only children and a fit of costs compute."""
+    loaded = _loaded_by("import verinfer.circuits.cli, verinfer.service.cli")
+    assert loaded & {*NATIVE, "numpy"} == set()
+
+
 @pytest.mark.parametrize("module", ["_onnx", "_simulate"])
 def test_children_that_read_models_start_light(module: str) -> None:
     """A compilation starts dozens, each for one call: they load no wire types, and no runtime before a network is run."""
