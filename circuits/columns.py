@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from verinfer.verifier.settings import ROUNDING
+
 _UNUSABLE = 6
 """Rows at the end of each column that hold no cells."""
 
@@ -74,7 +76,9 @@ def count_columns(settings: Mapping[str, Any], *, uncompressed: bool) -> Columns
     """The columns that EZKL will make for these settings."""
     args = settings["run_args"]
     logrows, inner = args["logrows"], args["num_inner_cols"]
-    blocks = _blocks(settings["total_assignments"], inner, logrows)
+    # As canonical settings have it, of which circuits are made.
+    cells = -(-settings["total_assignments"] // ROUNDING) * ROUNDING
+    blocks = _blocks(cells, inner, logrows)
     products = _product_blocks(settings)
     ranges = [_chunks(least, most, logrows) for least, most in settings["required_range_checks"]]
     lookups = len(settings["required_lookups"])

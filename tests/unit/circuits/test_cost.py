@@ -29,11 +29,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
         {"advice": 9, "selectors": 39, "pk": 15541027, "vk": 7879, "proof": 10592},
     ),
     "Freivalds, one block": (
-        {"logrows": 12, "inner": 1, "cells": 3968, "products": 538},
+        {"logrows": 12, "inner": 1, "cells": 3840, "products": 538},
         {"advice": 9, "selectors": 36, "pk": 22827379, "vk": 20167, "proof": 3360},
     ),
     "Freivalds, three blocks": (
-        {"logrows": 10, "inner": 1, "cells": 3969, "products": 538},
+        {"logrows": 10, "inner": 1, "cells": 3840, "products": 538},
         {"advice": 30, "selectors": 155, "pk": 22836443, "vk": 27143, "proof": 10848},
     ),
 }
@@ -59,6 +59,7 @@ def settings(
             "disable_freivalds": disable,
         },
         "total_assignments": cells,
+        "module_sizes": {"polycommit": [], "poseidon": [0, [0]]},
         "required_range_checks": [[-1, 1], [0, 255]],
         "required_lookups": list(range(lookups)),
         "model_instance_shapes": [[8, 16], [8, 16]],
