@@ -9,7 +9,9 @@ Sources: ONNX IR specification (graphs, opsets, external data), ONNX operator na
 from __future__ import annotations
 
 import base64
+import lzma
 import zipfile
+import zlib
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -43,6 +45,13 @@ DTYPES: dict[int, str] = {TensorProto.FLOAT: "FP32", TensorProto.INT64: "INT64"}
 NUMPY: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "INT64": np.dtype("<i8")}
 MOST_ELEMENTS = 1 << 24
 MOST_NODES = 10_000
+MOST_SAMPLE_BYTES = 1 << 30
+"""Of all arrays in a file of samples, unpacked."""
+_BROKEN_ARCHIVE = (
+    *(KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, SyntaxError),
+    # An archive that is encrypted, or packed in a way that Python does not know.
+    *(RuntimeError, NotImplementedError),
+)
 _ATTRIBUTES = {
     onnx.AttributeProto.FLOAT,
     onnx.AttributeProto.FLOATS,
@@ -196,9 +205,17 @@ def read_samples(*, path: str, names: list[str], most: int) -> dict[str, list[li
     """Raw samples from an NPZ file: per name, at most `most` flat lists; raises `Malformed` (``sample-malformed``)."""
     try:
         # Opened as an archive first, since np.load takes other formats too.
-        with zipfile.ZipFile(path), np.load(path, allow_pickle=False) as arrays:
+        with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as arrays:
+            unpacked = sum(archive.getinfo(f"{name}.npy").file_size for name in names)
+            if unpacked > MOST_SAMPLE_BYTES:
+                raise Malformed(
+                    "sample-malformed", f"samples.npz unpacks to more than {MOST_SAMPLE_BYTES} bytes."
+                )
             found = {name: np.asarray(arrays[name]) for name in names}
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except MemoryError as error:
+        # The header of an array asks for it, whatever follows.
+        raise Malformed("sample-malformed", "samples.npz claims to hold more than memory does.") from error
+    except _BROKEN_ARCHIVE as error:
         raise Malformed("sample-malformed", f"samples.npz needs one array per input: {error}.") from error
     if any(array.dtype.kind not in "iuf" for array in found.values()):
         raise Malformed("sample-malformed", "samples.npz holds something other than real numbers.")

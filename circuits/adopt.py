@@ -35,6 +35,7 @@ class Given:
     onnx: Path
     samples: Path
     name: str
+    version: str = "1"
     task: Task | None = None
     labels: Sequence[str] | None = None
     without_head: bool = False
@@ -150,7 +151,7 @@ def _spec(
     spec: dict[str, Any] = {
         "type": SPEC_TYPE,
         "name": given.name,
-        "version": "1",
+        "version": given.version,
         "title": given.name,
         "task": task,
         "onnx": files.digest_of(network),

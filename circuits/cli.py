@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,13 +26,13 @@ from . import plots
 from . import profile as profiles
 from . import srs as srs_files
 from .adopt import Given, Task, make_folder
-from .compile import BUDGET, compile_model
+from .compile import compile_model
 from .cost import load_coefficients
 from .fit import fit as fit_costs
 from .native import Workplace, heavy_limits
-from .package import Package, open_package
+from .package import Download, Package, open_package, open_published
 from .reproduce import reproduce as rebuild
-from .targets import parse_targets
+from .targets import BUDGET, parse_seconds, parse_targets
 
 Folder = click.Path(path_type=Path, exists=True, file_okay=False)
 File = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -58,6 +57,33 @@ _inputs = click.option(
 )
 
 
+_BARE = (
+    click.option(
+        "--data",
+        type=File,
+        help="For a bare ONNX file: an NPZ of samples, and their answers as `expected`; the first 600 count.",
+    ),
+    click.option("--name", help="For a bare ONNX file: the model's name; default: the file's."),
+    click.option("--version", help="For a bare ONNX file: the model's version; default: 1."),
+    click.option("--task", type=click.Choice(["classification", "regression"]), help="For a bare ONNX file."),
+    click.option(
+        "--labels", type=File, help="For a bare ONNX file: the classes, one a line; default: 0, 1, 2, ..."
+    ),
+    click.option(
+        "--cut-head",
+        is_flag=True,
+        help="For a bare ONNX file: leave a last Softmax or ArgMax to the client; its scores say the same label.",
+    ),
+)
+
+
+def _bare(command: Callable[..., None]) -> Callable[..., None]:
+    """The options with which the owner of a bare ONNX file says what a spec would."""
+    for option in reversed(_BARE):
+        command = option(command)
+    return command
+
+
 class _Duration(click.ParamType[float]):
     """Seconds from texts like 90, 90s, 5m, 1h."""
 
@@ -65,29 +91,15 @@ class _Duration(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The seconds, or a usage error."""
-        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)?", str(value))
-        if match is None:
-            self.fail(f"{value!r} is no duration; write for example 90s or 5m", param, ctx)
-        return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+        try:
+            return parse_seconds(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command("compile")
 @click.argument("model", type=Either)
-@click.option(
-    "--data",
-    type=File,
-    help="For a bare ONNX file: an NPZ of samples, and their answers as `expected`; the first 600 count.",
-)
-@click.option("--name", help="For a bare ONNX file: the model's name; default: the file's.")
-@click.option("--task", type=click.Choice(["classification", "regression"]), help="For a bare ONNX file.")
-@click.option(
-    "--labels", type=File, help="For a bare ONNX file: the classes, one a line; default: 0, 1, 2, ..."
-)
-@click.option(
-    "--cut-head",
-    is_flag=True,
-    help="For a bare ONNX file: leave a last Softmax or ArgMax to the client; its scores say the same label.",
-)
+@_bare
 @click.option(
     "--target",
     default="",
@@ -152,16 +164,17 @@ def _as_folder(
     *,
     data: Path | None,
     name: str | None,
+    version: str | None,
     task: Task | None,
     labels: Path | None,
     cut_head: bool,
 ) -> Iterator[Path]:
     """The model folder itself, or one made for a while from a bare ONNX file."""
     if model.is_dir():
-        if cut_head or any(item is not None for item in (data, name, task, labels)):
+        if cut_head or any(item is not None for item in (data, name, version, task, labels)):
             raise UsageError(
                 "usage",
-                "--data, --name, --task, --labels and --cut-head go with an ONNX file, not with a folder.",
+                "--data, --name, --version, --task, --labels and --cut-head go with an ONNX file, not with a folder.",
             )
         yield model
         return
@@ -170,7 +183,8 @@ def _as_folder(
     given = Given(
         onnx=model,
         samples=data,
-        name=_model_name(name or model.stem),
+        name=_model_name(name or model.stem, "--name"),
+        version=_model_name(version or "1", "--version"),
         task=task,
         labels=None if labels is None else _read_lines(labels),
         without_head=cut_head,
@@ -181,13 +195,13 @@ def _as_folder(
         yield Path(aside) / "model"
 
 
-def _model_name(name: str) -> str:
+def _model_name(name: str, option: str) -> str:
     try:
         return TypeAdapter(Name).validate_python(name)
     except ValidationError as error:
         raise UsageError(
             "usage",
-            f"{name!r} cannot be a model's name: letters, digits, '.', '_' and '-', at most 64; give one with --name.",
+            f"{name!r} cannot be a model's {option[2:]}: letters, digits, '.', '_' and '-', at most 64; give one with {option}.",
         ) from error
 
 
@@ -212,22 +226,33 @@ def _read_lines(path: Path) -> list[str]:
     type=File,
     help="An NPZ of your own, in raw units; default: the package's, which its owner chose.",
 )
+@_bare
 @click.option("--json", "as_json", is_flag=True)
 def reproduce(
-    package: Path, network: Path, spec: Path | None, target: str, samples: Path | None, *, as_json: bool
+    package: Path,
+    network: Path,
+    spec: Path | None,
+    target: str,
+    samples: Path | None,
+    *,
+    as_json: bool,
+    **bare: Any,
 ) -> None:
-    """Rebuild PACKAGE's circuit from the ONNX file NETWORK, and say whether it is that model."""
-    beside = network.with_name("spec.json")
-    # The package's own spec says what its owner says.
-    is_published = beside.exists() and beside.resolve().parent != package.resolve()
-    published = spec or (beside if is_published else None)
+    """Rebuild PACKAGE's circuit from the ONNX file NETWORK, and say whether it is that model.
+
+    PACKAGE may also be the folder that 'verinfer upload' saved. For a bare ONNX file of your own give the options with which
+    it was compiled or uploaded: samples and meaning are then yours.
+    """
     targets = parse_targets(target)
-    with _progress(quiet=as_json) as on_progress:
+    with (
+        _progress(quiet=as_json) as on_progress,
+        _published(package, network, spec=spec, samples=samples, **bare) as (published, shown),
+    ):
         result = rebuild(
-            open_package(package),
+            _require_samples(open_published(package), shown),
             network,
             spec=published,
-            samples=samples,
+            samples=shown,
             on_progress=on_progress,
             targets=targets,
         )
@@ -262,6 +287,32 @@ def reproduce(
         click.echo(
             "  NOT COMPARED: names, labels, pre- and postprocessing; give the published spec with --spec"
         )
+
+
+@contextmanager
+def _published(
+    package: Path, network: Path, *, spec: Path | None, samples: Path | None, **bare: Any
+) -> Iterator[tuple[Path | None, Path | None]]:
+    """The model's spec, and the auditor's own samples, where there are any."""
+    if any(bare.values()):
+        if spec is not None or samples is not None:
+            raise UsageError("usage", "--data says what --spec and --samples say; leave those out.")
+        with _as_folder(network, **bare) as folder:
+            yield folder / "spec.json", folder / "samples.npz"
+        return
+    beside = network.with_name("spec.json")
+    # The package's own spec says what its owner says.
+    is_published = beside.exists() and beside.resolve().parent != package.resolve()
+    yield spec or (beside if is_published else None), samples
+
+
+def _require_samples(published: Package | Download, samples: Path | None) -> Package | Download:
+    if samples is None and not published.path("samples.npz").exists():
+        raise UsageError(
+            "usage",
+            f"{published.folder} has no samples; give yours with --samples, or with --data for a bare ONNX file.",
+        )
+    return published
 
 
 @click.command("card")

@@ -40,7 +40,7 @@ from .prices import prices
 from .prove import read_proof
 from .srs import Srs
 from .srs import choose as choose_srs
-from .targets import Targets, require_suitable
+from .targets import BUDGET, Targets, require_suitable
 from .tune import Choice
 
 OnProgress = Callable[[str, float], None]
@@ -49,9 +49,6 @@ OnProgress = Callable[[str, float], None]
 MODEL_LIMIT = 1 << 30
 
 DEFAULT_TARGETS = Targets()
-
-BUDGET = 300.0
-"""Seconds after which the search makes no more trial proofs, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +87,13 @@ def compile_model(
     budget: float = BUDGET,
     batch: int = 1,
     inputs: Visibility = "public",
+    searches: Path | None = None,
 ) -> Package:
     """Build the package `out` from the model folder `folder`: the cheapest circuit that meets the targets.
 
     `budget`: seconds after which no more trial proofs are made. `batch`: how many samples one proof covers.
     `inputs`: what a proof shows of them.
-    A search that was stopped goes on from what its journal in the cache says.
+    A search that was stopped goes on from what its journal says, in the folder `searches` or in the cache.
     Raises `UsageError`, `Malformed` or `CouldNotCheck`; then `out` does not exist.
     """
     if out.exists():
@@ -105,7 +103,7 @@ def compile_model(
     with (
         files.folder_aside(out) as aside,
         naming_full_disk(out.parent),
-        open_journal(*_identity(folder, targets, batch, inputs)) as journal,
+        open_journal(*_identity(folder, targets, batch, inputs), folder=searches) as journal,
     ):
         scratch, home = aside / "scratch", aside / "package"
         (home / "verify").mkdir(parents=True)

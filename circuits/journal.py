@@ -70,13 +70,14 @@ class Journal:
 
 
 @contextmanager
-def open_journal(*identity: str) -> Iterator[Journal]:
+def open_journal(*identity: str, folder: Path | None = None) -> Iterator[Journal]:
     """The journal of the search that `identity` names, which is removed when it ends well.
 
-    Where another process has it, or there is no cache, findings are remembered until the end only.
+    It lies in `folder`, or in the cache. Where another process has it, or there is no cache, findings are remembered until
+    the end only.
     """
     try:
-        folder = cache_folder("searches")
+        folder = folder or cache_folder("searches")
         _prune(folder)
         path = folder / f"{sha256(json.dumps([_FORM, *identity]).encode())}.jsonl"
         file = path.open("a+b")

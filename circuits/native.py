@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,8 +42,10 @@ PARSE_LIMITS = Limits(memory_bytes=4 * GIB, cpu_seconds=60, file_bytes=GIB, wall
 
 
 def usable_memory() -> int:
-    """Bytes that setup and proving may take: nine tenths of the machine's."""
-    return machine_memory() * 9 // 10
+    """Bytes that setup and proving may take: nine tenths of the machine's, or what this process and its children may have."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    most = machine_memory() * 9 // 10
+    return most if limit == resource.RLIM_INFINITY else min(most, limit)
 
 
 def heavy_limits() -> Limits:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from verinfer.verifier import files, strict_json
 from verinfer.verifier.bundle import Bundle, open_bundle, read_files
@@ -74,6 +74,44 @@ class Package:
     def path(self, part: str) -> Path:
         """The path of one of the package's files."""
         return self.folder / part
+
+
+class Published(Protocol):
+    """A circuit as its maker describes it: a package, or what a service publishes of one."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The circuit's identity."""
+        ...
+
+    def path(self, part: str) -> Path:
+        """The path of one of the files."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What a service publishes of a package, as ``verinfer upload`` keeps it: the verify bundle and the SRS."""
+
+    folder: Path
+    bundle: Bundle
+
+    @property
+    def manifest(self) -> Manifest:
+        """The circuit's identity."""
+        return self.bundle.manifest
+
+    def path(self, part: str) -> Path:
+        """The path of one of the files."""
+        return self.folder / part
+
+
+def open_published(folder: Path) -> Package | Download:
+    """Open a package, or what was downloaded of one; raises what `open_package` and `open_bundle` raise."""
+    if (folder / "package.json").exists():
+        return open_package(folder)
+    content = read_files(folder / "verify")
+    return Download(folder, open_bundle(content, sha256(content["manifest.json"])))
 
 
 def write_index(folder: Path, measured: Measured, logrows: int) -> None:

@@ -28,7 +28,7 @@ from .compile import DEFAULT_TARGETS
 from .cost import fits, load_coefficients, predict
 from .disk import naming_full_disk
 from .native import PARSE_LIMITS, Workplace, heavy_limits, usable_memory
-from .package import Package
+from .package import Published
 from .plan import read_plan
 from .srs import open_srs
 from .targets import Targets, require_suitable
@@ -57,7 +57,7 @@ class Reproduced:
 
 
 def reproduce(
-    package: Package,
+    package: Published,
     network: Path,
     *,
     spec: Path | None,

@@ -20,6 +20,21 @@ _UNITS: dict[str, dict[str, float]] = {
 }
 
 
+BUDGET = 300.0
+"""Seconds after which the search makes no more trial proofs, unless told otherwise."""
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)?")
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds from texts like 90, 90s, 5m, 1h; raises ValueError with the reason."""
+    match = _DURATION.fullmatch(text)
+    seconds = math.inf if match is None else float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+    if not math.isfinite(seconds):
+        raise ValueError(f"{text[:40]!r} is no duration; write for example 90s or 5m")
+    return seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Targets:
     """Least agreement and largest error against fp32, and what one proof may take at most (None: whatever it takes)."""

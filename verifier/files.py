@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from .errors import CouldNotCheck, Malformed
+from .errors import CouldNotCheck, Malformed, UsageError
 
 PRIVATE = 0o600
 PUBLIC = 0o644
@@ -35,7 +35,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PUBLIC) -> None:
 
     Raises `CouldNotCheck` (``disk-full``, ``not-writable``, ``artifact-torn``).
     """
-    with _told(path):
+    with naming_trouble(path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         aside = Path(name)
         try:
@@ -54,7 +54,7 @@ def write_scratch(path: Path, data: bytes) -> None:
 
     Raises `CouldNotCheck` (``disk-full``, ``not-writable``, ``artifact-torn``).
     """
-    with _told(path):
+    with naming_trouble(path):
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb") as file:
             file.write(data)
         if path.read_bytes() != data:
@@ -63,7 +63,7 @@ def write_scratch(path: Path, data: bytes) -> None:
 
 def make_folder(path: Path) -> None:
     """Make a folder and those it lies in, where they are missing; raises `CouldNotCheck` like `write_atomically`."""
-    with _told(path):
+    with naming_trouble(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
@@ -87,6 +87,23 @@ def publish(aside: Path, path: Path, digest: str) -> None:
         os.close(descriptor)
     aside.replace(path)
     _sync_folder(path.parent)
+
+
+def publish_folder(aside: Path, path: Path) -> None:
+    """Rename the folder `aside`, whose files are synced, to `path`.
+
+    Raises `UsageError` (``exists``) if there is something already, `CouldNotCheck` (``disk-full``, ``not-writable``).
+    """
+    with naming_trouble(path):
+        for folder in (aside, *(each for each in aside.rglob("*") if each.is_dir())):
+            _sync_folder(folder)
+        try:
+            aside.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise UsageError("exists", f"{path} exists; remove it, or choose another place.") from error
+        _sync_folder(path.parent)
 
 
 def digest_of(path: Path) -> str:
@@ -113,7 +130,7 @@ def folder_aside(path: Path) -> Iterator[Path]:
 
     Raises `CouldNotCheck` (``disk-full``, ``not-writable``) where there is no room beside `path`.
     """
-    with _told(path):
+    with naming_trouble(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
     with aside as name:
@@ -121,7 +138,7 @@ def folder_aside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def naming_trouble(path: Path) -> Iterator[None]:
     """Give what the system says against writing `path` a code."""
     try:
         yield

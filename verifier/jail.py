@@ -9,7 +9,7 @@ reach of a user without privileges.
 Sources: prctl(2), setrlimit(2), capset(2), seccomp(2), landlock(7).
 """
 
-# ruff: noqa: PTH112, PTH113, PTH118, PTH120, PTH208 - to import pathlib takes longer than all of this, in every child
+# ruff: noqa: PTH112, PTH113, PTH118, PTH120, PTH123, PTH208 - to import pathlib takes longer than all of this, in every child
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import signal
 import struct
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from . import landlock, seccomp
@@ -73,7 +74,11 @@ def confine(limits: Limits, *, parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 1))
     # Python ignores SIGXFSZ; its default action makes a too large file a cause of death that can be told apart.
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    os.nice(5)
+    if os.nice(0) > 0:
+        # A child of one that stands back, in a session of its own.
+        stand_back(5)
+    else:
+        os.nice(5)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
     _drop_privileges(libc)
     _install_filter(libc)
@@ -101,6 +106,18 @@ def seal(paths: Iterable[str], *, overwrite: bool = False) -> None:
         landlock.restrict(rights)
     except OSError as error:
         raise JailError(f"Landlock failed: {error.strerror}") from error
+
+
+def stand_back(by: int) -> None:
+    """Let other processes go first, also those of other sessions, by so much as nice(2) counts; children inherit that.
+
+    Where the kernel makes a scheduling group of each session, niceness counts inside one only, and the group has its own
+    (sched(7), "The autogroup feature").
+    """
+    niceness = os.nice(by)
+    # Without privileges one process in a tenth of a second may set it; elsewhere there is none.
+    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as group:
+        group.write(str(niceness))
 
 
 def lacking() -> tuple[str, ...]:

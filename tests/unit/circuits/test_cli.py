@@ -103,6 +103,7 @@ def test_a_packages_own_spec_is_not_its_published_one(quick_package: Package) ->
         ("compile", "model.onnx", "--out", "out"),
         ("compile", "model.onnx", "--data", "data.npz", "--out", "there"),
         ("compile", "model.onnx", "--data", "data.npz", "--name", "my model", "--out", "out"),
+        ("compile", "model.onnx", "--data", "data.npz", "--version", "../2", "--out", "out"),
         ("compile", "my model.onnx", "--data", "data.npz", "--out", "out"),
         ("compile", "model.onnx", "--data", "data.npz", "--labels", "latin.txt", "--out", "out"),
         ("compile", "model.onnx", "--data", "data.npz", "--target", "error<=0.1", "--out", "out"),
@@ -174,3 +175,25 @@ def test_srs_fetch_takes_only_an_srs(name: str, quick_package: Package) -> None:
     """A file that is no SRS is malformed (3); a local SRS is rejected (1)."""
     assert _run("srs", "fetch", quick_package.path(name)).returncode == 3
     assert _run("srs", "fetch", quick_package.path("kzg.srs")).returncode == 1
+
+
+def test_what_was_downloaded_is_reproduced_with_samples_of_ones_own(
+    quick: Path, quick_package: Package, tmp_path: Path
+) -> None:
+    """The verify bundle and the SRS are enough; without samples it says what is missing; labels that differ are found."""
+    shutil.copytree(quick_package.path("verify"), tmp_path / "mine" / "verify")
+    shutil.copyfile(quick_package.path("kzg.srs"), tmp_path / "mine" / "kzg.srs")
+    network, samples = quick / "network.onnx", quick / "samples.npz"
+    done = _run("reproduce", tmp_path / "mine", network, "--json")
+    assert (done.returncode, _code(done)) == (2, "usage")
+    assert "--samples" in done.stderr
+    done = _run("reproduce", tmp_path / "mine", network, "--data", samples, "--samples", samples, "--json")
+    assert (done.returncode, _code(done)) == (2, "usage")
+    # As the owner of a bare file would: its name and fields are not those that the package's spec has.
+    bare = ("--data", samples, "--name", "bmi", "--task", "regression")
+    done = _run("reproduce", tmp_path / "mine", network, *bare, "--json")
+    assert (done.returncode, _code(done)) == (1, "not-reproduced")
+    done = _run("reproduce", tmp_path / "mine", network, "--samples", samples, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["own_samples"], found["meaning_compared"]) == (True, True)

@@ -74,6 +74,24 @@ def test_a_search_that_ended_well_leaves_nothing(searches: Path) -> None:
     assert list(searches.iterdir()) == []
 
 
+def test_a_search_may_keep_its_findings_elsewhere(searches: Path, tmp_path: Path) -> None:
+    """Of a stranger's model they lie with what the stranger sent, and go with it; none are in the user's cache."""
+
+    def search() -> None:
+        with open_journal("model", folder=tmp_path) as journal:
+            journal.once("step", "a", lambda: 1)
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        search()
+    assert not searches.exists()
+    (path,) = tmp_path.glob("*.jsonl")
+    assert path.stat().st_mode & 0o077 == 0
+    with open_journal("model", folder=tmp_path) as journal:
+        assert _known(journal, "a")
+    assert list(tmp_path.glob("*.jsonl")) == []
+
+
 @pytest.mark.parametrize(
     "torn", [b'\n{"key": "', b"\n[]\n", b"\n3\n", b"\n\xff\n", b'\n{"key": [], "found": 1}\n']
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,10 @@ def test_a_containers_limit_is_the_machines(
     monkeypatch.setattr(native, "_CGROUP_LIMITS", (tmp_path / "none", limit))
     assert native.machine_memory() == (256 << 20 if limited else whole)
     assert native.usable_memory() < native.machine_memory()
+
+
+def test_a_limit_of_this_process_is_its_childrens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that may have less than the machine's memory plans with less: its children inherit the limit."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (1 << 20, resource.RLIM_INFINITY))
+    assert native.usable_memory() == 1 << 20
+    assert native.machine_memory() > 1 << 20

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -290,6 +292,58 @@ def test_a_file_that_is_no_archive_is_refused(data: bytes, parser: Child, tmp_pa
     """The same code for bytes that are no NPZ at all."""
     path = tmp_path / "samples.npz"
     path.write_bytes(data)
+    with pytest.raises(ChildFailed) as caught:
+        parser.ask("read_samples", {"path": str(path), "names": ["x"], "most": 10}, seconds=10)
+    assert caught.value.code == "sample-malformed"
+
+
+def _encrypted(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(signature) + flags] |= 1
+    path.write_bytes(data)
+
+
+def _corrupt(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    middle = data.index(b"x.npy") + 60
+    data[middle : middle + 20] = bytes(20)
+    path.write_bytes(data)
+
+
+def _claiming(size: int) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.getinfo("x.npy").file_size = size
+            archive.comment = b"the directory is written anew"
+
+    return change
+
+
+def _huge_shape(path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (10**10, 3)}
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", header.getvalue())
+
+
+BOMBS: dict[str, Callable[[Path], None]] = {
+    "unpacks to gigabytes": _claiming(2 << 30),
+    "holds more than it says": _claiming(100),
+    "an array of 240 GB": _huge_shape,
+    "encrypted": _encrypted,
+    "corrupt": _corrupt,
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+def test_an_archive_that_lies_is_refused(case: str, parser: Child, tmp_path: Path) -> None:
+    """What an archive claims is checked before it is unpacked; the child lives, and its memory is not filled."""
+    path = tmp_path / "samples.npz"
+    np.savez_compressed(path, allow_pickle=False, x=np.arange(3000.0).reshape(1000, 3))
+    BOMBS[case](path)
     with pytest.raises(ChildFailed) as caught:
         parser.ask("read_samples", {"path": str(path), "names": ["x"], "most": 10}, seconds=10)
     assert caught.value.code == "sample-malformed"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from verinfer.verifier import files
-from verinfer.verifier.errors import CouldNotCheck
+from verinfer.verifier.errors import CouldNotCheck, UsageError
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,16 @@ def test_a_folder_aside_is_gone_at_the_end(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         work()
     assert list(target.parent.iterdir()) == []
+
+
+def test_a_folder_is_published_once(tmp_path: Path) -> None:
+    """Whole, and never over another one, which stays as it was."""
+    for name in ("first", "second"):
+        (tmp_path / name / "below").mkdir(parents=True)
+        (tmp_path / name / "below" / "file").write_text(name)
+    files.publish_folder(tmp_path / "first", tmp_path / "out")
+    with pytest.raises(UsageError, match="exists"):
+        files.publish_folder(tmp_path / "second", tmp_path / "out")
+    assert (tmp_path / "out" / "below" / "file").read_text() == "first"
+    with pytest.raises(CouldNotCheck, match="not-writable"):
+        files.publish_folder(tmp_path / "second", tmp_path / "out" / "below" / "file" / "x")

@@ -283,3 +283,21 @@ def test_another_machine_has_no_jail() -> None:
     """Nothing native runs where the filter's numbers would mean other calls."""
     with pytest.raises(KeyError):
         seccomp.compiled("riscv64", 1)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/autogroup").exists(), reason="the kernel has no scheduling groups of sessions"
+)
+def test_children_of_one_that_stands_back_do_too(tmp_path: Path) -> None:
+    """Each child is in a session of its own, and for the scheduler a session may count as one, however nice its processes are."""
+    program = f"""
+import os
+from pathlib import Path
+from verinfer.verifier.child import run
+from verinfer.verifier.jail import Limits, stand_back
+limits = Limits(memory_bytes=1 << 31, cpu_seconds=5, file_bytes=1, wall_seconds=10)
+stand_back(7)
+stated = "assert open('/proc/self/autogroup').read().split()[-1] == '12', 'another'"
+run("timeit", "timeit", {{"stmt": stated, "number": 1}}, limits=limits, directory=Path({str(tmp_path)!r}))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, start_new_session=True)
