@@ -133,7 +133,7 @@ def choose(logrows: int, *, given: Path | None, insecure: bool) -> Srs:
     found = find_ceremony(logrows)
     if found is None:
         raise UsageError(
-            "usage",
+            "srs-missing",
             f"This circuit needs the ceremony's SRS for k = {logrows}: get the file and run 'verinfer srs fetch FILE',"
             " or say --insecure-srs for a trial.",
         )

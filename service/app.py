@@ -11,14 +11,16 @@ from starlette.exceptions import HTTPException
 from verinfer.verifier.errors import VerinferError
 
 from . import problems
-from .api import jobs, models, oip, receipts, wellknown
+from .api import jobs, models, oip, receipts, uploads, wellknown
 from .data_folder import DataFolder
 from .events import Events
 from .fp32 import Workers
-from .parts import Parts, Resources
+from .parts import Parts, Resources, Slots
 from .requests import RequestLog
 from .settings import Settings
 from .supervision import Supervision, supervise
+
+_UPLOADS_AT_ONCE = 2
 
 Supervise = Callable[[Settings, Events], AbstractAsyncContextManager[Supervision]]
 
@@ -34,7 +36,7 @@ def create_app(resources: Resources, *, supervision: Supervise = supervise) -> F
         workers = Workers(folder, seconds=settings.infer_seconds, queue_limit=settings.queue_limit)
         try:
             async with supervision(settings, events) as supervisor:
-                app.state.parts = Parts(resources, events, supervisor, workers)
+                app.state.parts = Parts(resources, events, supervisor, workers, Slots(_UPLOADS_AT_ONCE))
                 yield
         finally:
             workers.close()
@@ -47,7 +49,7 @@ def create_app(resources: Resources, *, supervision: Supervise = supervise) -> F
         openapi_url=None,
         redirect_slashes=False,
     )
-    for part in (oip, jobs, models, receipts, wellknown):
+    for part in (oip, jobs, models, uploads, receipts, wellknown):
         app.include_router(part.router)
     app.add_exception_handler(VerinferError, problems.on_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)

@@ -27,7 +27,11 @@ async def read_body(request: Request, *, limit: int, seconds: float) -> bytes:
     headers = request.headers
     kind = headers.get("content-type", _JSON).partition(";")[0].strip().lower()
     if kind != _JSON or "content-encoding" in headers or "inference-header-content-length" in headers:
-        raise Refused("media-type-unsupported", field="Content-Type")
+        raise Refused(
+            "media-type-unsupported",
+            "Only application/json without a content encoding is read here.",
+            field="Content-Type",
+        )
     declared = headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)

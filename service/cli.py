@@ -9,28 +9,59 @@ from typing import Any
 
 import click
 
+from verinfer.verifier.errors import UsageError
+
 from .errors import Refused
 
 Folder = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 @click.command("serve")
-@click.argument("packages", metavar="PACKAGE...", nargs=-1, required=True, type=Folder)
+@click.argument("packages", metavar="[PACKAGE]...", nargs=-1, type=Folder)
 @click.option(
     "--data", type=click.Path(path_type=Path, file_okay=False), help="Database and key; one server each."
 )
 @click.option("--host", help="Default: 127.0.0.1.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Default: 8000; 0 takes a free one.")
-def serve(packages: tuple[Path, ...], data: Path | None, host: str | None, port: int | None) -> None:
-    """Serve circuit packages over HTTP until interrupted.
+@click.option(
+    "--allow-uploads",
+    is_flag=True,
+    default=None,
+    help="Let anybody on this machine upload models to be built and served; there are no accounts yet, so loopback only.",
+)
+@click.option(
+    "--insecure-srs",
+    is_flag=True,
+    default=None,
+    help="Build uploads with a local SRS, whose maker can forge proofs: for trials only.",
+)
+def serve(
+    packages: tuple[Path, ...],
+    data: Path | None,
+    host: str | None,
+    port: int | None,
+    *,
+    allow_uploads: bool | None,
+    insecure_srs: bool | None,
+) -> None:
+    """Serve circuit packages over HTTP until interrupted: those given, and those that were uploaded and built here.
 
     Other settings come from the environment, VERINFER_BODY_BYTES for example; service/README.md lists them.
     """
     from .server import serve as run
     from .settings import read_settings
 
-    folders = tuple(path.resolve() for path in packages)
-    run(read_settings(packages=folders, data=data, host=host, port=port), _announce)
+    settings = read_settings(
+        packages=tuple(path.resolve() for path in packages),
+        data=data,
+        host=host,
+        port=port,
+        allow_uploads=allow_uploads,
+        build_insecure_srs=insecure_srs,
+    )
+    if not packages and not settings.allow_uploads:
+        raise UsageError("usage", "Give a circuit package to serve, or allow uploads with --allow-uploads.")
+    run(settings, _announce)
 
 
 @click.command("doctor")
@@ -76,6 +107,12 @@ def _announce(resources: Any, url: str) -> None:
             _warn(
                 f"INSECURE SRS: {model.name} {model.version} has a local SRS; whoever made it can forge proofs."
             )
+    if settings.allow_uploads:
+        _warn(
+            "UPLOADS: anybody on this machine, or behind a proxy to this address, may have models built and served."
+        )
+        if settings.build_insecure_srs:
+            _warn("INSECURE SRS: uploads are built with a local one; whoever made it can forge proofs.")
     if not _is_loopback(settings.host):
         _warn(
             f"NOT PRIVATE: {settings.host} is reachable by others; there is no TLS and no authentication here."

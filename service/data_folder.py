@@ -59,16 +59,38 @@ class DataFolder:
         return self.root / "groups"
 
     @property
+    def builders(self) -> Path:
+        """The process groups of builds (`groups`)."""
+        return self.root / "builders"
+
+    @property
     def workers(self) -> Path:
         """Folders of the onnxruntime workers."""
         return self.root / "workers"
+
+    @property
+    def uploads(self) -> Path:
+        """One folder per build job until it has ended (`uploads`)."""
+        return self.root / "uploads"
+
+    @property
+    def models(self) -> Path:
+        """The packages that were built here, each named by its job."""
+        return self.root / "models"
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return (
+            *(self.work, self.standby, self.groups, self.builders, self.workers),
+            *(self.uploads, self.models),
+        )
 
     def make(self) -> None:
         """Make what is missing, readable by nobody else; raises `Refused` (``data-dir-unusable``)."""
         try:
             # One that is there already may be used by others too, and every file in it has a mode of its own.
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self.work, self.standby, self.groups, self.workers):
+            for folder in self._folders:
                 folder.mkdir(exist_ok=True)
                 folder.chmod(0o700)
         except OSError as error:

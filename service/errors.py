@@ -10,7 +10,7 @@ from verinfer.verifier.errors import CODES, VerinferError
 SERVICE_CODES: dict[str, str] = {
     # the request
     "request-malformed": "The body does not have the fields of this call.",
-    "media-type-unsupported": "Only application/json without a content encoding is read here.",
+    "media-type-unsupported": "The body is not of the media type that is read here, or it is encoded.",
     "body-too-slow": "The body did not arrive in the time allowed.",
     "path-unknown": "There is nothing at this path.",
     "method-not-allowed": "This path does not take that method.",
@@ -26,6 +26,11 @@ SERVICE_CODES: dict[str, str] = {
     "salt-unexpected": "This circuit does not hash its input, so a salt hides nothing.",
     "idempotency-key-malformed": "An idempotency key is 1 to 255 visible ASCII characters.",
     "idempotency-key-reused": "This idempotency key was used for another request.",
+    # an upload
+    "uploads-off": "This service takes no uploads; its operator allows them with 'verinfer serve --allow-uploads'.",
+    "origin-refused": "Uploads from web pages are not taken; use 'verinfer upload' or another program.",
+    "model-exists": "There is a model of this name and version here, or one is being built; nothing is ever overwritten.",
+    "store-full": "There is no room for another model here; its operator has to make some.",
     # what was asked for
     "job-unknown": "There is no job of that id here.",
     "job-finished": "The job has ended and cannot be cancelled.",

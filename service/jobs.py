@@ -1,4 +1,4 @@
-"""A job: one answer that needs a proof. The states, and the one table of what may follow what.
+"""A job: one answer that needs a proof, or one model to build. The states, and the one table of what may follow what.
 
 Pure: nothing here reads a clock or a disk; `job_store` applies the table inside SQL.
 """
@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from verinfer.verifier.statement import Mode
+
+Kind = Literal["prove", "build"]
 
 
 class State(StrEnum):
@@ -20,9 +23,9 @@ class State(StrEnum):
     RUNNING = "running"
     """Leased by a supervisor; after a crash it is leased again."""
     SUCCEEDED = "succeeded"
-    """Its receipt is stored."""
+    """Its receipt is stored, or its package is served."""
     FAILED = "failed"
-    """It ended without a receipt; `code` says why."""
+    """It ended with nothing made; `code` says why."""
     CANCELLED = "cancelled"
     """The client no longer wanted it."""
 
@@ -58,13 +61,34 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOrder:
+    """What an owner asked for, validated; the files lie in the job's folder of uploads (`uploads`)."""
+
+    model: str
+    version: str
+    target: str
+    budget: float
+    """Seconds after which no more trial proofs are made."""
+    batch: int
+    bare: bool
+    """Whether there is no spec, so that the following say what it would; None where it follows from the file."""
+    task: Literal["classification", "regression"] | None = None
+    labels: tuple[str, ...] | None = field(default=None, repr=False)
+    cut_head: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A job as stored, without its order's inputs."""
 
     id: str
+    kind: Kind
     model: str
     version: str
-    mode: Mode
+    mode: Mode | None
+    """Of a build there is none."""
+    circuit: str | None
+    """Of a build, once it has succeeded."""
     state: State
     code: str | None
     detail: str | None
@@ -86,7 +110,20 @@ class Lease:
 
     job: str
     token: int
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofLease(Lease):
+    """The right to make one receipt."""
+
     order: Order
     statement: bytes | None = field(repr=False)
     """Set if an earlier lease got that far; it is used again, never replaced."""
-    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildLease(Lease):
+    """The right to build one model."""
+
+    order: BuildOrder

@@ -23,20 +23,23 @@ MEDIA_TYPE = "application/problem+json"
 
 _CODES: dict[int, str] = {
     400: "idempotency-key-malformed json-invalid request-malformed",
+    403: "origin-refused uploads-off",
     404: "file-unknown job-unknown model-unknown path-unknown policy-unpublished receipt-unknown version-unknown",
     405: "method-not-allowed",
     408: "body-too-slow",
-    409: "job-cancelled job-finished",
+    409: "job-cancelled job-finished model-exists",
     410: "circuit-gone",
     413: "too-large",
     415: "media-type-unsupported",
     422: "dtype-mismatch idempotency-key-reused input-missing input-unknown mode-unknown nonce-malformed nonce-missing"
     " output-not-finite output-unknown salt-malformed salt-missing salt-unexpected shape-mismatch value-not-finite"
-    " value-not-integer value-not-number value-out-of-range",
+    " value-not-integer value-not-number value-out-of-range"
+    # of an upload
+    " model-refused model-too-large model-unsupported no-circuit sample-malformed spec-malformed target-malformed usage",
     501: "mode-unsupported",
     503: "child-killed not-ready queue-full",
     504: "child-out-of-time",
-    507: "disk-full",
+    507: "disk-full store-full",
     # Failures of the service's own parts, which no other request would avoid.
     500: "artifact-torn child-aborted child-cancelled child-file-too-large child-no-answer child-out-of-memory"
     " child-panicked child-refused circuit-inconsistent file-missing internal jail-unavailable lease-lost"
@@ -44,16 +47,13 @@ _CODES: dict[int, str] = {
     # What only its command line, or a client of it, says; here it would be a fault of ours.
     " address-in-use answer-malformed audience-mismatch bundle-mismatch bundle-missing circuit-not-pinned"
     " circuit-revoked data-dir-in-use data-dir-unusable demo-failed envelope-malformed evidence-malformed"
-    " evidence-missing evidence-unsupported exists export-differs input-mismatch input-undisclosed insecure-srs issued-in-future"
-    " issuer-mismatch issuer-not-valid-then issuer-revoked issuer-unknown key-malformed manifest-malformed"
-    " mode-mismatch model-ambiguous model-mismatch model-not-pinned model-refused model-revoked model-too-large"
-    " model-unsupported no-circuit"
-    " nonce-mismatch not-fit not-reproduced package-malformed package-repeated policy-expired policy-malformed"
+    " evidence-missing evidence-unsupported exists export-differs input-mismatch input-undisclosed insecure-srs"
+    " issued-in-future issuer-mismatch issuer-not-valid-then issuer-revoked issuer-unknown key-malformed manifest-malformed"
+    " mode-mismatch model-ambiguous model-mismatch model-not-pinned model-revoked nonce-mismatch"
+    " not-fit not-reproduced package-malformed package-repeated policy-expired policy-malformed"
     " policy-rollback policy-signature-invalid proof-for-wrong-runtime receipt-malformed rewrite-differs rewrite-unknown"
-    " target-malformed"
-    " runtime-not-pinned"
-    " sample-malformed service-refused service-too-slow service-unreachable settings-malformed signature-invalid"
-    " spec-malformed srs-malformed statement-malformed statement-subject-mismatch tensors-mismatch too-old usage",
+    " runtime-not-pinned service-refused service-too-slow service-unreachable settings-malformed signature-invalid"
+    " srs-malformed srs-missing statement-malformed statement-subject-mismatch tensors-mismatch too-old",
 }
 
 STATUS: dict[str, int] = {code: status for status, codes in _CODES.items() for code in codes.split()}

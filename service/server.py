@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+
+from verinfer.verifier.errors import UsageError
 
 from . import logs
 from .app import create_app
@@ -26,6 +29,8 @@ def serve(settings: Settings, announce: Callable[[Resources, str], None]) -> Non
     Raises `VerinferError` if it cannot start.
     """
     with open_resources(settings) as resources, _listen(settings) as listener:
+        if settings.allow_uploads:
+            _require_loopback(listener)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         announce(resources, f"http://{host}:{listener.getsockname()[1]}")
         logs.configure()
@@ -56,6 +61,17 @@ class _Server(uvicorn.Server):
         parts: Parts | None = getattr(self._fastapi.state, "parts", None)
         if self._loop is not None and parts is not None:
             self._loop.call_soon_threadsafe(parts.events.close)
+
+
+def _require_loopback(listener: socket.socket) -> None:
+    """Raise `UsageError` (``usage``) where others than this machine can reach the server."""
+    address = listener.getsockname()[0]
+    if not ipaddress.ip_address(address).is_loopback:
+        raise UsageError(
+            "usage",
+            f"--allow-uploads goes with a loopback address only, and {address} is none: there are no accounts yet, so anybody who"
+            " reaches the server could have it build and serve models.",
+        )
 
 
 def _listen(settings: Settings) -> socket.socket:

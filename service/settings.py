@@ -48,6 +48,25 @@ class Settings(BaseSettings):
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 2.0
     """How often the supervisor says that it lives; a lease lasts three of these."""
 
+    allow_uploads: bool = False
+    """Whether models may be sent here to be built and served; only where nobody but this machine is listened to."""
+    build_insecure_srs: bool = False
+    """Whether builds make a local SRS, whose maker can forge proofs, where otherwise the ceremony's must be in the cache."""
+    upload_bytes: Annotated[int, Field(ge=1)] = 256 << 20
+    upload_seconds: Annotated[float, Field(gt=0)] = 600.0
+    store_bytes: Annotated[int, Field(ge=1)] = 50 << 30
+    """The most bytes of uploads and of the packages built from them, together."""
+    free_bytes: Annotated[int, Field(ge=0)] = 2 << 30
+    """What uploads and builds must leave free on the disk."""
+    build_queue_limit: Annotated[int, Field(ge=1)] = 10
+    """The most builds that may wait."""
+    build_memory_bytes: Annotated[int, Field(ge=1)] | None = None
+    """Address space of each process of a build; None means half of the machine's memory."""
+    build_seconds: Annotated[float, Field(gt=0)] = 21_600.0
+    """How long a build may take."""
+    build_nice: Annotated[int, Field(ge=0, le=14)] = 10
+    """How far builds stand back behind proofs when both want the processor, as nice(2) counts."""
+
 
 def read_settings(**chosen: Any) -> Settings:
     """What was `chosen`, where None is no choice, over what the environment says.

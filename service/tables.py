@@ -24,13 +24,15 @@ jobs = Table(
     "jobs",
     metadata,
     Column("id", String(32), primary_key=True),
+    # "prove" or "build"; a build has no mode and no nonce (empty texts), and no circuit until it has succeeded.
+    Column("kind", String(8), nullable=False, server_default="prove"),
     Column("model", String(64), nullable=False),
     Column("version", String(64), nullable=False),
     Column("circuit", String(64), nullable=False),
     Column("mode", String(16), nullable=False),
     Column("nonce", String(64), nullable=False),
     Column("audience", String(1024)),
-    # JSON; removed when the job ends.
+    # JSON: the input's integers, or what a build was asked for; removed when the job ends.
     Column("inputs", LargeBinary),
     Column("state", String(16), nullable=False),
     Column("code", String(64)),

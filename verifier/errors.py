@@ -99,6 +99,7 @@ CODES: dict[str, str] = {
     # usage and bad input
     "usage": "The command's arguments do not fit together.",
     "target-malformed": "A target of the compiler cannot be read.",
+    "srs-missing": "The ceremony's SRS of the size that a circuit needs is not at hand.",
     "value-not-finite": "A number is NaN or infinite.",
     "value-out-of-range": "A number is outside the range that the circuit can hold.",
     "value-not-integer": "An integer tensor holds a number that is not an integer.",

@@ -1,4 +1,4 @@
-"""``/v1/jobs``: where a proof is, as JSON or as server-sent events, and its cancellation."""
+"""``/v1/jobs``: where a proof or a build is, as JSON or as server-sent events, and its cancellation."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from verinfer.verifier.wire import format_time
 
+from .. import storage
 from ..errors import describe
 from ..events import Events
 from ..jobs import Job, State
@@ -30,7 +31,7 @@ _CANCEL_SECONDS = 2.0
 @router.get("/{job}")
 async def show(parts: UseParts, job: str) -> dict[str, Any]:
     """The job's state."""
-    return _describe(await run_in_threadpool(parts.resources.jobs.get, job), parts.events)
+    return describe_job(await run_in_threadpool(parts.resources.jobs.get, job), parts.events)
 
 
 @router.get("/{job}/events")
@@ -50,25 +51,29 @@ async def cancel(parts: UseParts, job: str) -> JSONResponse:
     parts.events.change(job)
     parts.supervision.wake()
     state = await wait_for_end(jobs, parts.events, job, seconds=_CANCEL_SECONDS)
-    return JSONResponse(_describe(state, parts.events), status_code=200 if state.is_final else 202)
+    if state.kind == "build" and state.is_final:
+        await run_in_threadpool(storage.remove_upload, parts.resources.folder, job)
+    return JSONResponse(describe_job(state, parts.events), status_code=200 if state.is_final else 202)
 
 
 async def _stream(parts: Parts, job: str) -> AsyncIterator[str]:
     shown = ""
     async with aclosing(changes(parts.resources.jobs, parts.events, job, seconds=None)) as states:
         async for state in states:
-            line = json.dumps(_describe(state, parts.events))
+            line = json.dumps(describe_job(state, parts.events))
             # A comment keeps the connection open through proxies.
             yield ": still here\n\n" if line == shown else f"event: job\ndata: {line}\n\n"
             shown = line
             await asyncio.sleep(0)
 
 
-def _describe(job: Job, events: Events) -> dict[str, Any]:
+def describe_job(job: Job, events: Events) -> dict[str, Any]:
+    """The job as its client sees it."""
     progress = events.progress(job.id) if job.state is State.RUNNING else None
     done = 1.0 if job.state is State.SUCCEEDED else progress.fraction if progress else 0.0
     entries = {
         "id": job.id,
+        "kind": job.kind,
         "status": job.state.value,
         "model": job.model,
         "version": job.version,
@@ -78,9 +83,15 @@ def _describe(job: Job, events: Events) -> dict[str, Any]:
         "created_at": format_time(job.created_at),
         "started_at": format_time(job.started_at) if job.started_at else None,
         "finished_at": format_time(job.finished_at) if job.finished_at else None,
+        "circuit": job.circuit if job.kind == "build" else None,
+        "served": f"/v1/models/{job.model}/versions/{job.version}" if _is_built(job) else None,
         "receipt_digest": job.receipt_digest,
         "receipt": f"/v1/receipts/{job.receipt_digest}" if job.receipt_digest else None,
         "code": job.code,
         "detail": job.detail or (describe(job.code) if job.code else None),
     }
     return {name: value for name, value in entries.items() if value is not None}
+
+
+def _is_built(job: Job) -> bool:
+    return job.kind == "build" and job.state is State.SUCCEEDED

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from verinfer.circuits.card_page import POLICY, page
 from verinfer.circuits.package import Package
@@ -24,6 +25,7 @@ POLICY_FILE = "policy.json"
 @router.get("")
 async def models(parts: UseParts) -> dict[str, Any]:
     """Every model and version."""
+    await run_in_threadpool(parts.resources.catalogue.refresh)
     return {"models": [_describe(package) for package in parts.resources.catalogue]}
 
 
@@ -31,14 +33,14 @@ async def models(parts: UseParts) -> dict[str, Any]:
 @router.get("/{name}/versions/{version}")
 async def model(parts: UseParts, name: str, version: str | None = None) -> dict[str, Any]:
     """One model."""
-    return _describe(parts.resources.catalogue.find(name, version))
+    return _describe(await parts.find(name, version))
 
 
 @router.get("/{name}/card")
 @router.get("/{name}/versions/{version}/card")
 async def card(parts: UseParts, name: str, version: str | None = None) -> FileResponse:
     """Measured accuracy and cost."""
-    package = parts.resources.catalogue.find(name, version)
+    package = await parts.find(name, version)
     return FileResponse(package.path("card.json"), media_type="application/json")
 
 
@@ -46,7 +48,7 @@ async def card(parts: UseParts, name: str, version: str | None = None) -> FileRe
 @router.get("/{name}/versions/{version}/card.html")
 async def card_page(parts: UseParts, name: str, version: str | None = None) -> Response:
     """The card for people: one page without scripts, made of the card's facts."""
-    package = parts.resources.catalogue.find(name, version)
+    package = await parts.find(name, version)
     text = page(json.loads(package.path("card.json").read_bytes()))
     return Response(text, media_type="text/html", headers={"Content-Security-Policy": POLICY})
 
@@ -55,7 +57,7 @@ async def card_page(parts: UseParts, name: str, version: str | None = None) -> R
 @router.get("/{name}/versions/{version}/manifest")
 async def manifest(parts: UseParts, name: str, version: str | None = None) -> Response:
     """The circuit's identity, byte for byte."""
-    package = parts.resources.catalogue.find(name, version)
+    package = await parts.find(name, version)
     return Response(package.manifest.canonical(), media_type="application/json")
 
 
@@ -63,17 +65,25 @@ async def manifest(parts: UseParts, name: str, version: str | None = None) -> Re
 @router.get("/{name}/versions/{version}/bundle/{file}")
 async def bundle(parts: UseParts, name: str, file: str, version: str | None = None) -> FileResponse:
     """One file of the verify bundle."""
-    package = parts.resources.catalogue.find(name, version)
+    package = await parts.find(name, version)
     if file not in FILE_LIMITS:
         raise Refused("file-unknown", f"The files are {', '.join(FILE_LIMITS)}.")
     return FileResponse(package.path("verify") / file, media_type="application/octet-stream")
+
+
+@router.get("/{name}/srs")
+@router.get("/{name}/versions/{version}/srs")
+async def srs(parts: UseParts, name: str, version: str | None = None) -> FileResponse:
+    """The whole SRS file, which a rebuild of the circuit needs; a verifier needs its cut alone, which is in the bundle."""
+    package = await parts.find(name, version)
+    return FileResponse(package.path("kzg.srs"), media_type="application/octet-stream")
 
 
 @router.get("/{name}/policy")
 @router.get("/{name}/versions/{version}/policy")
 async def policy(parts: UseParts, name: str, version: str | None = None) -> FileResponse:
     """The owner's signed policy."""
-    path = parts.resources.catalogue.find(name, version).path(POLICY_FILE)
+    path = (await parts.find(name, version)).path(POLICY_FILE)
     if not path.is_file():
         raise Refused("policy-unpublished")
     return FileResponse(path, media_type="application/json")
@@ -93,4 +103,5 @@ def _describe(package: Package) -> dict[str, Any]:
         "infer": f"/v2/models/{manifest.model.name}/versions/{manifest.model.version}/infer",
         **{part: f"{home}/{part}" for part in ("card", "manifest", "policy")},
         "bundle": [f"{home}/bundle/{file}" for file in FILE_LIMITS],
+        "srs_file": f"{home}/srs",
     }

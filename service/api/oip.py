@@ -55,11 +55,10 @@ async def ready(parts: UseParts) -> dict[str, bool]:
 @router.get("/models/{name}/versions/{version}")
 async def model(parts: UseParts, name: str, version: str | None = None) -> dict[str, Any]:
     """A model's metadata."""
-    catalogue = parts.resources.catalogue
-    manifest = catalogue.find(name, version).manifest
+    manifest = (await parts.find(name, version)).manifest
     return {
         "name": name,
-        "versions": list(catalogue.models[name]),
+        "versions": list(parts.resources.catalogue.models[name]),
         "platform": f"verinfer_{manifest.proof_system.name}",
         "inputs": _tensors(manifest, "input"),
         "outputs": _tensors(manifest, "output"),
@@ -70,7 +69,7 @@ async def model(parts: UseParts, name: str, version: str | None = None) -> dict[
 @router.get("/models/{name}/versions/{version}/ready")
 async def model_ready(parts: UseParts, name: str, version: str | None = None) -> dict[str, Any]:
     """Whether the model can be asked; a package is checked before the server listens."""
-    parts.resources.catalogue.find(name, version)
+    await parts.find(name, version)
     return {"name": name, **await ready(parts)}
 
 
@@ -79,7 +78,7 @@ async def model_ready(parts: UseParts, name: str, version: str | None = None) ->
 async def infer(request: Request, parts: UseParts, name: str, version: str | None = None) -> JSONResponse:
     """Answer at once with a signed receipt (``none``), or with a proven one when it is there (``zk``, ``proof``)."""
     settings = parts.resources.settings
-    package = parts.resources.catalogue.find(name, version)
+    package = await parts.find(name, version)
     body = await read_body(request, limit=settings.body_bytes, seconds=settings.body_seconds)
     asked = await run_in_threadpool(lambda: read_request(parse_body(body)))
     mode = _mode(asked.parameters, package.manifest)

@@ -19,7 +19,7 @@ router = APIRouter()
 @router.get("/.well-known/verinfer.json")
 async def wellknown(parts: UseParts) -> dict[str, Any]:
     """Keys and versions."""
-    public = parts.resources.key.public_key()
+    public, settings = parts.resources.key.public_key(), parts.resources.settings
     return {
         "service": "verinfer",
         "version": installed("verinfer"),
@@ -27,4 +27,5 @@ async def wellknown(parts: UseParts) -> dict[str, Any]:
         "statement": PREDICATE_TYPE,
         "receipt": MEDIA_TYPE,
         "modes": ["none", "zk", "proof"],
+        "most_upload_bytes": settings.upload_bytes if settings.allow_uploads else 0,
     }

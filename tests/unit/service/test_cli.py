@@ -111,6 +111,8 @@ def test_a_user_without_a_home_says_where(monkeypatch: pytest.MonkeyPatch, tmp_p
         (["{empty}"], "file-missing"),
         (["{package}", "--data", "{file}"], "data-dir-unusable"),
         (["{package}", "--host", "192.0.2.1"], "address-in-use"),
+        (["{package}", "--host", "0.0.0.0", "--port", "0", "--allow-uploads"], "usage"),  # noqa: S104 - it must be refused
+        ([], "usage"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(

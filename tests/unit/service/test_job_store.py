@@ -14,7 +14,7 @@ from verinfer.service.database import Database
 from verinfer.service.errors import Refused
 from verinfer.service.idempotency import Key
 from verinfer.service.job_store import JobStore
-from verinfer.service.jobs import Job, Lease, Order, State
+from verinfer.service.jobs import Job, Order, ProofLease, State
 from verinfer.service.receipt_store import ReceiptStore
 from verinfer.service.tables import metadata
 from verinfer.verifier.errors import CouldNotCheck
@@ -36,7 +36,7 @@ def add(store: JobStore, order: Order, *, now: float = 1.0, key: Key | None = No
     return job
 
 
-def take(store: JobStore, *, now: float = 2.0, until: float = 12.0) -> Lease:
+def take(store: JobStore, *, now: float = 2.0, until: float = 12.0) -> ProofLease:
     """Lease the next job, which must exist."""
     lease = store.lease(now=now, until=until)
     assert lease is not None
@@ -59,6 +59,7 @@ def test_an_older_database_keeps_its_jobs(database: Database, store: JobStore, m
     job = add(store, make_order(audience="me"))
     with database.write() as connection:
         connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN detail")
+        connection.exec_driver_sql("ALTER TABLE jobs DROP COLUMN kind")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     database.migrate()
     lease = take(store)
