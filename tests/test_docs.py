@@ -54,7 +54,8 @@ class _Checkout:
 @pytest.fixture(scope="module")
 def checkout(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Checkout]:
     """One for all commands, each of which needs what those before it made; of bmi's samples it has a few."""
-    made = _Checkout(tmp_path_factory.mktemp("checkout"), {"8000": _free_port(), "8001": _free_port()})
+    ports = {shown: _free_port() for shown in ("8000", "8001", "8002")}
+    made = _Checkout(tmp_path_factory.mktemp("checkout"), ports)
     zoo = made.home / "models" / "zoo"
     zoo.mkdir(parents=True)
     for model in (ROOT / "models" / "zoo").iterdir():
@@ -77,11 +78,12 @@ def test_the_readmes_commands_run_in_its_order(command: list[str], checkout: _Ch
     arguments = [_with_free_ports(word, checkout) for word in command[1:]]
     process = [sys.executable, "-m", "verinfer.verifier", *arguments]
     if arguments[0] == "serve":
-        with (home / "serve.log").open("wb") as log:
+        port = arguments[arguments.index("--port") + 1]
+        with (home / f"serve-{port}.log").open("wb") as log:
             checkout.servers.append(
                 subprocess.Popen(process, cwd=home, stdout=log, stderr=log, env=environment)
             )
-        _wait_until_ready(int(arguments[arguments.index("--port") + 1]))
+        _wait_until_ready(int(port))
         return
     done = subprocess.run(process, cwd=home, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, (done.stdout, done.stderr)

@@ -95,40 +95,41 @@ def ask(
     }
     headers = {"Prefer": "respond-async", "Idempotency-Key": secrets.token_hex(16)}
     path = f"/v2/models/{model}/infer"
-    answer = _json(_send(client, "POST", path, deadline, json=body, headers=headers))
+    answer = read_json(send(client, "POST", path, deadline, json=body, headers=headers))
     found = answer.get("parameters", {})
     if not isinstance(found, dict):
         raise Malformed("answer-malformed")
     if isinstance(receipt := found.get("receipt"), str):
         return Answer(receipt.encode("utf-8"), nonce, salt)
-    job = found.get("job")
-    if not isinstance(job, str) or not _JOB.fullmatch(job):
-        raise Malformed("answer-malformed", "The service gave neither a receipt nor a job.")
-    digest = _await(client, job, deadline, on_progress)
-    return Answer(_send(client, "GET", f"/v1/receipts/{digest}", deadline), nonce, salt)
+    state = wait_for_job(client, read_job(found.get("job")), deadline, on_progress)
+    digest = state.get("receipt_digest")
+    if not isinstance(digest, str) or not is_hex32(digest):
+        raise Malformed("answer-malformed", "The job has no receipt.")
+    return Answer(send(client, "GET", f"/v1/receipts/{digest}", deadline), nonce, salt)
 
 
 def fetch_policy(client: httpx.Client, model: str) -> bytes:
     """The policy that the service offers for a model: the operator's word, for trust on first use only."""
-    return _send(client, "GET", f"/v1/models/{model}/policy", time.monotonic() + _FETCH_SECONDS)
+    return send(client, "GET", f"/v1/models/{model}/policy", time.monotonic() + _FETCH_SECONDS)
 
 
 def fetch_bundle(client: httpx.Client, model: str, names: Sequence[str]) -> dict[str, bytes]:
     """The files of the model's verify bundle; `bundle.open_bundle` compares them with a policy's pin."""
     deadline = time.monotonic() + _FETCH_SECONDS
-    return {name: _send(client, "GET", f"/v1/models/{model}/bundle/{name}", deadline) for name in names}
+    return {name: send(client, "GET", f"/v1/models/{model}/bundle/{name}", deadline) for name in names}
 
 
-def _await(client: httpx.Client, job: str, deadline: float, on_progress: OnProgress) -> str:
+def wait_for_job(client: httpx.Client, job: str, deadline: float, on_progress: OnProgress) -> dict[str, Any]:
+    """The job's state once it has succeeded; `deadline` is a time of ``time.monotonic``.
+
+    Raises `ServiceError` with the job's code if it failed, `CouldNotCheck` (``service-too-slow``, ``service-unreachable``).
+    """
     while True:
-        state = _json(_send(client, "GET", f"/v1/jobs/{job}", deadline))
+        state = read_json(send(client, "GET", f"/v1/jobs/{job}", deadline))
         status = state.get("status")
         if status == "succeeded":
-            digest = state.get("receipt_digest")
-            if not isinstance(digest, str) or not is_hex32(digest):
-                raise Malformed("answer-malformed", "The job has no receipt.")
             on_progress("done", 1.0)
-            return digest
+            return state
         if status in _FINAL:
             code, detail = str(state.get("code", status)), str(state.get("detail", "the job did not succeed"))
             raise ServiceError(200, code, detail)
@@ -136,6 +137,13 @@ def _await(client: httpx.Client, job: str, deadline: float, on_progress: OnProgr
             raise CouldNotCheck("service-too-slow", f"Job {job} goes on; ask again for /v1/jobs/{job}.")
         on_progress(_phase(state), _fraction(state))
         time.sleep(_POLL_SECONDS)
+
+
+def read_job(value: object) -> str:
+    """A job's id, as the service gave it; raises `Malformed` (``answer-malformed``)."""
+    if not isinstance(value, str) or not _JOB.fullmatch(value):
+        raise Malformed("answer-malformed", "The service gave neither a receipt nor a job.")
+    return value
 
 
 def _phase(state: dict[str, Any]) -> str:
@@ -148,35 +156,55 @@ def _fraction(state: dict[str, Any]) -> float:
     return min(max(float(progress), 0.0), 1.0) if isinstance(progress, (int, float)) else 0.0
 
 
-def _send(client: httpx.Client, method: str, path: str, deadline: float, **options: Any) -> bytes:
-    """One request; neither a flood, a trickle nor a packed answer takes more than the limits."""
+def send(client: httpx.Client, method: str, path: str, deadline: float, **options: Any) -> bytes:
+    """One request; neither a flood, a trickle nor a packed answer takes more than the limits.
+
+    Raises `ServiceError`, `CouldNotCheck` (``service-unreachable``, ``service-too-slow``), `Malformed` (``too-large``).
+    """
     data = bytearray()
+    receive(client, method, path, deadline, data.extend, ANSWER_LIMIT, **options)
+    return bytes(data)
+
+
+def receive(
+    client: httpx.Client,
+    method: str,
+    path: str,
+    deadline: float,
+    take: Callable[[bytes], object],
+    limit: int,
+    **options: Any,
+) -> None:
+    """One request, whose answer goes to `take` chunk by chunk, at most `limit` bytes; raises what `send` raises."""
     headers = {**options.pop("headers", {}), "Accept-Encoding": "identity"}
+    received, refusal = 0, bytearray()
     try:
         with client.stream(method, path, headers=headers, **options) as response:
+            refused = response.status_code >= 400
             for chunk in response.iter_raw():
-                data += chunk
-                if len(data) > ANSWER_LIMIT:
+                received += len(chunk)
+                if received > (ANSWER_LIMIT if refused else limit):
                     raise Malformed("too-large", "The service's answer is too large.")
                 if time.monotonic() > deadline:
                     raise CouldNotCheck("service-too-slow", "The service did not end its answer in time.")
+                (refusal.extend if refused else take)(chunk)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         said = printable(str(error)) or type(error).__name__
         raise CouldNotCheck("service-unreachable", f"{client.base_url}: {said}.") from error
-    if response.status_code >= 400:
-        raise _problem(response.status_code, bytes(data))
-    return bytes(data)
+    if refused:
+        raise _problem(response.status_code, bytes(refusal))
 
 
 def _problem(status: int, data: bytes) -> ServiceError:
     try:
-        problem = _json(data)
+        problem = read_json(data)
     except Malformed:
         problem = {}
     return ServiceError(status, str(problem.get("code", "unknown")), str(problem.get("detail", "")))
 
 
-def _json(data: bytes) -> dict[str, Any]:
+def read_json(data: bytes) -> dict[str, Any]:
+    """An answer that is a JSON object; raises `Malformed`."""
     value = strict_json.parse(data, limit=ANSWER_LIMIT, what="service's answer", floats=True)
     if not isinstance(value, dict):
         raise Malformed("answer-malformed")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,12 +13,13 @@ from .. import client as service
 from .. import files, keys, report
 from ..bundle import FILE_LIMITS, BundleFolder, open_bundle
 from ..digest import is_hex32, sha256
-from ..errors import CouldNotCheck, Rejected, UsageError, VerinferError
+from ..errors import Rejected, UsageError, VerinferError
 from ..policy import POLICY_LIMIT, TrustedPolicy, mark_first_use, parse_policy
 from ..samples import read_sample
 from ..statement import Mode
 from ..terminal import say
 from ..verify import Expect, verify
+from .connection import open_client, progress
 from .verify import BUNDLES, Existing, choose_model, pinned_manifest
 
 FIRST_USE = "policy-from-operator.json"
@@ -86,7 +84,7 @@ def command(
         )
     if not out.parent.is_dir():
         raise UsageError("usage", f"There is no folder {out.parent} for the receipt.")
-    with _client(url) as http:
+    with open_client(url) as http:
         if policy_path is None:
             trusted, folder = _first_use(http, model, out.parent)
         else:
@@ -96,7 +94,7 @@ def command(
         pin = choose_model(trusted.policy, model)
         manifest = pinned_manifest(trusted.policy, pin, folder)
         raw = read_sample(sample, manifest.inputs)
-        with _progress(quiet=as_json) as on_progress:
+        with progress(quiet=as_json) as on_progress:
             answer = service.ask(
                 http,
                 pin.name,
@@ -148,13 +146,6 @@ def _keep(answer: service.Answer, path: Path) -> Path | None:
     return salt
 
 
-def _client(url: str) -> httpx.Client:
-    try:
-        return httpx.Client(base_url=url, timeout=30.0)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise UsageError("usage", f"--url {url} is no address: {error}.") from error
-
-
 def _first_use(http: httpx.Client, model: str | None, home: Path) -> tuple[TrustedPolicy, BundleFolder]:
     """Take policy and bundle from the operator, and keep them beside the receipt under a name that says whose they are."""
     if model is None:
@@ -181,41 +172,3 @@ def _first_use(http: httpx.Client, model: str | None, home: Path) -> tuple[Trust
     except FileExistsError as error:
         raise earlier from error
     return trusted, BundleFolder(home / BUNDLES)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """A bar on a terminal, a line for each phase elsewhere; nothing if `quiet`."""
-    if quiet:
-        yield lambda _phase, _fraction: None
-    elif sys.stderr.isatty():
-        try:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-        except ImportError as error:
-            raise CouldNotCheck(
-                "native-missing", "The progress bar needs rich: pip install 'verinfer[client]'."
-            ) from error
-        columns = (
-            TextColumn("{task.description:<12}", markup=False),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("sending", total=1.0)
-            yield lambda phase, fraction: progress.update(task, description=phase, completed=fraction)
-    else:
-        yield _line_per_phase()
-
-
-def _line_per_phase() -> Callable[[str, float], None]:
-    last = ""
-
-    def show(phase: str, fraction: float) -> None:
-        nonlocal last
-        if phase != last:
-            last = phase
-            say(f"  job: {phase} ({fraction:.0%})", err=True)
-
-    return show
