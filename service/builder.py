@@ -82,7 +82,7 @@ def build(order: BuildOrder, upload: Path, out: Path, settings: Settings, on_pro
     on_progress("adopt", 0.0)
     folder = _model_folder(order, upload) if order.bare else upload
     on_progress("estimate", 0.0)
-    cost = estimate(folder, batch=order.batch).cost
+    cost = estimate(folder, batch=order.batch, inputs=order.inputs).cost
     if not settings.build_insecure_srs and not any(map(srs.find_ceremony, _nearby(cost.logrows))):
         raise UsageError(
             "srs-missing",
@@ -98,6 +98,7 @@ def build(order: BuildOrder, upload: Path, out: Path, settings: Settings, on_pro
         targets=parse_targets(order.target),
         budget=order.budget,
         batch=order.batch,
+        inputs=order.inputs,
         searches=upload,
     )
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from verinfer.verifier.manifest import Visibility
 from verinfer.verifier.statement import Mode
 
 Kind = Literal["prove", "build"]
@@ -70,6 +71,8 @@ class BuildOrder:
     budget: float
     """Seconds after which no more trial proofs are made."""
     batch: int
+    inputs: Visibility = "public"
+    """What a proof shows of them."""
     bare: bool
     """Whether there is no spec, so that the following say what it would; None where it follows from the file."""
     task: Literal["classification", "regression"] | None = None

@@ -6,6 +6,7 @@ Source: `verinfer.circuits.cli`, whose refusals and codes these are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,7 +15,7 @@ from verinfer.circuits.adopt import Task
 from verinfer.circuits.targets import BUDGET, parse_seconds, parse_targets, require_suitable
 from verinfer.verifier import files
 from verinfer.verifier.errors import Malformed, UsageError
-from verinfer.verifier.manifest import MOST_BATCHED
+from verinfer.verifier.manifest import MOST_BATCHED, Visibility
 from verinfer.verifier.model_spec import SPEC_LIMIT, parse_spec
 from verinfer.verifier.wire import Items, Name, Text
 
@@ -34,7 +35,7 @@ FILES = {
 }
 """Parts that are files: what they are called here, and the most bytes of each."""
 
-TEXTS = frozenset({"name", "version", "task", "cut_head", "target", "budget", "batch"})
+TEXTS = frozenset({"name", "version", "task", "cut_head", "target", "budget", "batch", "inputs"})
 
 _OF_A_BARE_MODEL = ("name", "version", "task", "labels", "cut_head")
 
@@ -52,6 +53,7 @@ def read_order(form: Form, settings: Settings) -> BuildOrder:
         "target": texts.get("target", ""),
         "budget": _budget(texts.get("budget"), settings),
         "batch": _batch(texts.get("batch", "1")),
+        "inputs": _one_of(get_args(Visibility), texts.get("inputs", "public"), "inputs"),
     }
     targets = parse_targets(order["target"])
     if "spec" not in form.files:
@@ -73,19 +75,19 @@ def _bare(form: Form) -> dict[str, Any]:
     texts = form.texts
     if "name" not in texts:
         raise UsageError("usage", "A model without a spec needs a name.", field="name")
-    task = texts.get("task")
-    if task not in (None, *get_args(Task)):
-        raise UsageError("usage", f"A task is one of {', '.join(get_args(Task))}.", field="task")
-    cut_head = texts.get("cut_head", "false")
-    if cut_head not in ("true", "false"):
-        raise UsageError("usage", "cut_head is true or false.", field="cut_head")
     return {
         "model": _name(texts["name"], "name"),
         "version": _name(texts.get("version", "1"), "version"),
-        "task": task,
+        "task": _one_of(get_args(Task), texts["task"], "task") if "task" in texts else None,
         "labels": _labels(form),
-        "cut_head": cut_head == "true",
+        "cut_head": _one_of(("true", "false"), texts.get("cut_head", "false"), "cut_head") == "true",
     }
+
+
+def _one_of(words: Sequence[str], text: str, field: str) -> str:
+    if text not in words:
+        raise UsageError("usage", f"{field} is one of {', '.join(words)}.", field=field)
+    return text
 
 
 def _name(text: str, field: str) -> str:

@@ -20,7 +20,8 @@ import httpx
 from . import files, keys
 from .bundle import FILE_LIMITS, Bundle, open_bundle
 from .client import OnProgress, read_job, read_json, receive, send, wait_for_job
-from .errors import CouldNotCheck, Malformed, UsageError
+from .errors import CouldNotCheck, Malformed, Rejected, UsageError
+from .manifest import Visibility
 
 _ANSWER_SECONDS = 120.0
 """How long a service may check an upload before it answers."""
@@ -89,10 +90,20 @@ def wait(client: httpx.Client, job: str, *, seconds: float, on_progress: OnProgr
             raise Malformed("answer-malformed", "The job did not build a model.")
 
 
-def fetch(client: httpx.Client, built: Built, out: Path, on_progress: OnProgress) -> Bundle:
+def fetch(
+    client: httpx.Client,
+    built: Built,
+    out: Path,
+    on_progress: OnProgress,
+    *,
+    batch: int = 1,
+    inputs: Visibility = "public",
+) -> Bundle:
     """Fetch into the new folder `out` what a rebuild and a policy need: ``verify/``, ``kzg.srs`` and ``service.pub.pem``.
 
-    Raises `UsageError` (``exists``), `Rejected` (``bundle-mismatch``) for files of another circuit, and what `send` raises.
+    `batch` and `inputs` are what was asked for, since a rebuild does not mind.
+    Raises `UsageError` (``exists``), `Rejected` (``bundle-mismatch`` for files of another circuit, ``not-reproduced`` for one
+    that was not asked for), and what `send` raises.
     """
     if out.exists():
         raise UsageError("exists", f"{out} exists; remove it, or choose another --out.")
@@ -109,6 +120,10 @@ def fetch(client: httpx.Client, built: Built, out: Path, on_progress: OnProgress
         model = bundle.manifest.model
         if (model.name, model.version) != (built.model, built.version):
             raise Malformed("answer-malformed", "The service's circuit is of another model.")
+        found = bundle.manifest.samples, bundle.manifest.visibility
+        if found != (batch, inputs):
+            message = f"The service built a circuit of {found[0]} samples with {found[1]} inputs, which was not asked for."
+            raise Rejected("not-reproduced", message)
         for name, data in content.items():
             files.write_atomically(folder / "verify" / name, data)
         _fetch_srs(client, f"{home}/srs", bundle, folder / "kzg.srs", deadline, on_progress)

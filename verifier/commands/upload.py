@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from .. import files, keys, uploads
 from ..bundle import Bundle
 from ..errors import UsageError
+from ..manifest import Visibility
 from ..model_spec import SPEC_LIMIT, parse_spec
 from ..terminal import say
 from ..uploads import Upload
@@ -45,6 +46,11 @@ _MINE = ("data", "name", "version", "task", "labels", "cut_head")
 )
 @click.option("--budget", help="After this no more trial proofs are made, 90s or 5m for example.")
 @click.option("--batch", type=click.IntRange(min=1), help="Samples that one proof covers; default: 1.")
+@click.option(
+    "--inputs",
+    type=click.Choice(get_args(Visibility)),
+    help="What a proof shows of the input: its values; a hash of them and the client's salt; or nothing. Default: public.",
+)
 @click.option("--job", help="Wait for this earlier upload of the same model; nothing is sent.")
 @click.option(
     "--out",
@@ -82,7 +88,9 @@ def command(
         built = uploads.wait(http, job, seconds=timeout, on_progress=on_progress)
         if (built.model, built.version) != (name, version):
             raise UsageError("usage", f"That job built {built.model} {built.version}, not {name} {version}.")
-        bundle = uploads.fetch(http, built, out, on_progress)
+        bundle = uploads.fetch(
+            http, built, out, on_progress, batch=wishes["batch"] or 1, inputs=wishes["inputs"] or "public"
+        )
     steps = _steps(model, out, bundle, **wishes)
     key = keys.key_id(keys.read_public(out / "service.pub.pem"))
     if as_json:
@@ -116,7 +124,11 @@ def command(
 
 def _read(model: Path, **wishes: Any) -> tuple[Upload, str, str]:
     """What to send, and the model's name and version; raises `UsageError` or `Malformed`."""
-    texts = {name: str(wishes[name]) for name in ("target", "budget", "batch") if wishes[name] is not None}
+    texts = {
+        name: str(wishes[name])
+        for name in ("target", "budget", "batch", "inputs")
+        if wishes[name] is not None
+    }
     if model.is_dir():
         if any(wishes[name] for name in _MINE):
             raise UsageError("usage", "A model folder says itself what the options for bare ONNX files say.")

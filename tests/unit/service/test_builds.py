@@ -48,7 +48,9 @@ def take(builds: BuildStore, *, now: float = 2.0) -> BuildLease:
 
 def test_a_build_goes_its_way(builds: BuildStore, database: Database) -> None:
     """Queued, leased with its order, succeeded; nothing of the order is kept, and the model is listed."""
-    order = replace(ORDER, bare=True, task="classification", labels=("a", "b"), cut_head=True, batch=3)
+    order = replace(
+        ORDER, bare=True, task="classification", labels=("a", "b"), cut_head=True, batch=3, inputs="hashed"
+    )
     add(builds, "a", order)
     jobs = JobStore(database)
     job = jobs.get("a")

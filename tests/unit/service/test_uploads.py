@@ -164,6 +164,7 @@ BAD: dict[str, tuple[Files, dict[str, Any], int, str, str | None]] = {
     "a task": ({}, {"name": "m", "task": "poetry"}, 422, "usage", "task"),
     "a batch of none": ({}, {"name": "m", "batch": "0"}, 422, "usage", "batch"),
     "a batch that is no number": ({}, {"name": "m", "batch": "²"}, 422, "usage", "batch"),
+    "an unknown visibility": ({}, {"name": "m", "inputs": "secret"}, 422, "usage", "inputs"),
     "a budget": ({}, {"name": "m", "budget": "soon"}, 422, "usage", "budget"),
     "an endless budget": ({}, {"name": "m", "budget": "9" * 400}, 422, "usage", "budget"),
     "a cut head": ({}, {"name": "m", "cut_head": "maybe"}, 422, "usage", "cut_head"),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from verinfer.verifier import uploads
 from verinfer.verifier.client import ServiceError
 from verinfer.verifier.commands.upload import command
-from verinfer.verifier.errors import UsageError, VerinferError
+from verinfer.verifier.errors import Rejected, UsageError, VerinferError
 from verinfer.verifier.manifest import Manifest, parse_manifest
 from verinfer.verifier.uploads import Built, Upload
 
@@ -30,7 +31,12 @@ def _home() -> tuple[Path, Manifest]:
     found = (
         (path.parent, parse_manifest(path.read_bytes())) for path in sorted(BUNDLES.glob("*/manifest.json"))
     )
-    return next((home, manifest) for home, manifest in found if manifest.model.name == "bmi")
+    wanted = ("bmi", "public", 1)
+    return next(
+        (home, manifest)
+        for home, manifest in found
+        if (manifest.model.name, manifest.visibility, manifest.samples) == wanted
+    )
 
 
 HOME, MANIFEST = _home()
@@ -94,6 +100,14 @@ def test_nothing_wrong_is_kept(tmp_path: Path, changes: Answers, built: Built, c
     with _service({**_bundle(), **changes}) as (http, _), pytest.raises(VerinferError) as caught:
         uploads.fetch(http, built, tmp_path / "out", _quiet)
     assert caught.value.code == code
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("asked", [{"batch": 2}, {"inputs": "private"}])
+def test_a_circuit_that_was_not_asked_for_is_not_kept(tmp_path: Path, asked: dict[str, Any]) -> None:
+    """A rebuild shows that it is the model's, not that it takes so many samples or hides its inputs."""
+    with _service(_bundle()) as (http, _), pytest.raises(Rejected, match="not asked for"):
+        uploads.fetch(http, BUILT, tmp_path / "out", _quiet, **asked)
     assert list(tmp_path.iterdir()) == []
 
 
