@@ -60,14 +60,15 @@ class BuildStore:
         with self._database.read() as connection:
             return idempotency.recall(connection, key)
 
-    def require_room(
-        self, order: BuildOrder | None, *, queue_limit: int, is_there: Callable[[str], bool]
-    ) -> None:
-        """Raise what `add` would raise now, before much was done for it."""
+    def require_room(self, *, queue_limit: int) -> None:
+        """Raise `Refused` (``queue-full``) if `add` would now, before anything was done for it."""
         with self._database.read() as connection:
-            if order is not None:
-                _require_free(connection, order.model, order.version, is_there)
             require_place(connection, "build", queue_limit)
+
+    def require_free(self, order: BuildOrder, *, is_there: Callable[[str], bool]) -> None:
+        """Raise `Refused` (``model-exists``) if `add` would now, before much was done for it."""
+        with self._database.read() as connection:
+            _require_free(connection, order.model, order.version, is_there)
 
     def lease(self, *, now: float, until: float) -> BuildLease | None:
         """Take the oldest build that waits, or whose lease ran out."""

@@ -22,7 +22,6 @@ from typing import Any
 from verinfer.circuits import srs
 from verinfer.circuits.adopt import Given, make_folder
 from verinfer.circuits.compile import compile_model
-from verinfer.circuits.cost import Cost
 from verinfer.circuits.estimate import estimate
 from verinfer.circuits.native import Workplace, heavy_limits, machine_memory
 from verinfer.circuits.targets import parse_targets
@@ -31,6 +30,7 @@ from verinfer.verifier.jail import JailError, hide_memory, stand_back
 
 from . import logs, storage
 from .build_store import read_order
+from .data_folder import DataFolder
 from .jobs import BuildOrder
 from .lifeline import die_with_parent
 from .settings import Settings
@@ -62,16 +62,22 @@ _SPANS: dict[str, tuple[float, float]] = {
 
 _TOLD = frozenset(
     {
-        *(
-            "disk-full",
-            "model-refused",
-            "model-too-large",
-            "model-unsupported",
-            "no-circuit",
-            "rewrite-differs",
-        ),
-        *("sample-malformed", "shape-mismatch", "spec-malformed", "srs-missing", "target-malformed", "usage"),
-        *("value-not-finite", "value-not-integer", "value-out-of-range"),
+        "disk-full",
+        "model-refused",
+        "model-too-large",
+        "model-unsupported",
+        "no-circuit",
+        "rewrite-differs",
+        "sample-malformed",
+        "shape-mismatch",
+        "spec-malformed",
+        "srs-missing",
+        "store-full",
+        "target-malformed",
+        "usage",
+        "value-not-finite",
+        "value-not-integer",
+        "value-out-of-range",
     }
 )
 """Failures whose words are about the upload itself, or what its sender can do."""
@@ -88,7 +94,10 @@ def build(order: BuildOrder, upload: Path, out: Path, settings: Settings, on_pro
             "srs-missing",
             f"This model needs the ceremony's SRS for k = {cost.logrows}, which this service does not have; ask its operator.",
         )
-    storage.require_disk(settings, out.parent, _needed(cost))
+    package = cost.pk_bytes + cost.vk_bytes + (128 << cost.logrows)
+    storage.require_room(settings, DataFolder(settings.data), package)
+    # At the worst moment there are the keys of a trial proof, too, and the SRS that the package's is a copy of.
+    storage.require_disk(settings, out.parent, 2 * package)
     compile_model(
         folder,
         out,
@@ -123,12 +132,6 @@ def _model_folder(order: BuildOrder, upload: Path) -> Path:
 def _nearby(logrows: int) -> range:
     """The sizes that a circuit may have which was estimated at `logrows`."""
     return range(max(logrows - 3, 1), logrows + 4)
-
-
-def _needed(cost: Cost) -> int:
-    """Bytes on the disk at the worst moment, roughly: keys of a trial proof and of the package, and the SRS with its copy."""
-    srs_bytes = 128 << cost.logrows
-    return 2 * (cost.pk_bytes + cost.vk_bytes) + 2 * srs_bytes
 
 
 class _Reports:

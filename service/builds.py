@@ -99,7 +99,10 @@ class Builds:
             # A child lives in its own directory, where a relative path means something else.
             "upload": str((self._folder.uploads / lease.job).absolute()),
             "out": str((work / "package").absolute()),
-            "settings": self._settings.model_dump(mode="json"),
+            "settings": {
+                **self._settings.model_dump(mode="json"),
+                "data": str(self._settings.data.absolute()),
+            },
         }
         deadline = time.monotonic() + self._settings.build_seconds
         with _started(work, self._groups) as process:

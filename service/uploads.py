@@ -57,12 +57,13 @@ async def accept(request: Request, parts: Parts) -> str:
     _require_welcome(request, settings)
     boundary = read_boundary(request.headers.get("content-type"))
     declared = request.headers.get("content-length", "0")
-    size = int(declared) if declared.isdigit() else 0
+    size = int(declared) if declared.isascii() and declared.isdigit() else 0
     if size > settings.upload_bytes:
         raise _too_large(settings)
     # Before hundreds of megabytes are sent for nothing.
     read_key(request.headers.get("idempotency-key"), b"")
     await run_in_threadpool(storage.require_room, settings, folder, size)
+    await run_in_threadpool(resources.builds.require_room, queue_limit=settings.build_queue_limit)
     with parts.receiving.one(), tempfile.TemporaryDirectory(dir=folder.uploads, prefix=".") as name:
         aside = Path(name)
         upload = aside / "upload"
@@ -144,11 +145,7 @@ def _require_free(resources: Resources, order: BuildOrder) -> None:
     resources.catalogue.refresh()
     if order.version in resources.catalogue.models.get(order.model, {}):
         raise Refused("model-exists", field="version")
-    resources.builds.require_room(
-        order,
-        queue_limit=resources.settings.build_queue_limit,
-        is_there=storage.is_there(resources.folder),
-    )
+    resources.builds.require_free(order, is_there=storage.is_there(resources.folder))
 
 
 def _check_model(order: BuildOrder, aside: Path) -> None:

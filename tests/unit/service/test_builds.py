@@ -179,10 +179,15 @@ def test_a_build_without_an_srs_says_so_early(bench: Bench) -> None:
     assert [phase for phase, _ in bench.phases] == ["adopt", "estimate"]
 
 
-def test_what_does_not_fit_is_refused_before_it_is_built(bench: Bench) -> None:
-    """By the estimate: the memory of a build, and the disk; the server is not tried until it breaks."""
-    failure = bench.refusal(free_bytes=1 << 60)
-    assert (failure.code, failure.told) == ("disk-full", True)
+@pytest.mark.parametrize(
+    ("limit", "code"), [({"free_bytes": 1 << 60}, "disk-full"), ({"store_bytes": 1 << 20}, "store-full")]
+)
+def test_what_does_not_fit_is_refused_before_it_is_built(
+    bench: Bench, limit: dict[str, int], code: str
+) -> None:
+    """By the estimate, which knows the keys' sizes: a disk is not filled until it is full."""
+    failure = bench.refusal(ORDER, **limit)
+    assert (failure.code, failure.told) == (code, True)
     assert [phase for phase, _ in bench.phases] == ["adopt", "estimate"]
 
 
