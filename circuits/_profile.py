@@ -6,6 +6,7 @@ The same log prints tensors, so it is read here, line by line, and only names, o
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -38,19 +39,23 @@ class _Reader(logging.Handler):
 
 
 def layers(*, model: str, directory: str, run_args: dict[str, Any]) -> list[dict[str, Any]]:
-    """Name, operator and cells of each node, in EZKL's order; the last one is the check of outputs."""
+    """Name, operator and cells of each node, in EZKL's order, the check of outputs with the last one; then the hash of inputs."""
+    path = Path(directory) / "profile.settings"
     reader, root = _Reader(), logging.getLogger()
     # The log's level is read when EZKL says its first word, so this comes before any call.
     root.handlers, root.level = [reader], logging.DEBUG
     try:
-        _ezkl.gen_settings(model=model, output=str(Path(directory) / "profile.settings"), run_args=run_args)
+        _ezkl.gen_settings(model=model, output=str(path), run_args=run_args)
     finally:
         root.handlers, root.level = [], logging.WARNING
     if not reader.begun or len(reader.filled) != len(reader.begun) + 1:
         raise RuntimeError("EZKL's log does not say where its nodes begin")
-    return [
+    hash_rows = json.loads(path.read_bytes())["module_sizes"]["poseidon"][0]
+    nodes: list[dict[str, Any]] = [
         {"name": reader.names.get(node, f"node {node}"), "operator": operator, "cells": after - before}
         for (node, operator), before, after in zip(
             reader.begun, reader.filled, reader.filled[1:], strict=False
         )
     ]
+    nodes[-1]["name"] += ", outputs"
+    return [*nodes, {"name": "hash of the input", "operator": "POSEIDON", "cells": hash_rows}]

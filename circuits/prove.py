@@ -117,9 +117,10 @@ class EzklProver:
             for tensor, texts in zip(manifest.tensors("output"), results, strict=True)
         }
         # The challenge has a hash as well, the last one.
+        texts = made["hashes"][:-1]
         hashes = {
             tensor.name: bytes.fromhex(text)[::-1].hex()
-            for tensor, text in zip(manifest.tensors("input"), made["hashes"], strict=False)
+            for tensor, text in zip(manifest.tensors("input") if texts else (), texts, strict=True)
         }
         return Witness(inputs, outputs, hashes, witness)
 
@@ -133,13 +134,15 @@ class EzklProver:
     ) -> Evidence:
         """A proof of the witness with `challenge` in the place of its zeros."""
         path = place.directory / "proof.json"
-        if package.manifest.visibility != "public":
-            # A hidden challenge has its hash and its copy in the witness; EZKL makes both anew, in a file that is not there yet.
-            witness.path.unlink()
-            again = self._forward(package, witness.inputs, challenge, place)
-            if (again.outputs, again.hashes) != (witness.outputs, witness.hashes):
-                raise CouldNotCheck("circuit-inconsistent", "The challenge changed the circuit's outputs.")
         try:
+            if package.manifest.visibility != "public":
+                # A hidden challenge has its hash and its copy in the witness; EZKL makes both anew, in a new file.
+                witness.path.unlink()
+                again = self._forward(package, witness.inputs, challenge, place)
+                if (again.outputs, again.hashes) != (witness.outputs, witness.hashes):
+                    raise CouldNotCheck(
+                        "circuit-inconsistent", "The challenge changed the circuit's outputs."
+                    )
             with _estimate(package.measured.prove_ms / 1000, on_progress) as on_line:
                 place.ezkl(
                     "prove",

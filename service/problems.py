@@ -53,7 +53,8 @@ _CODES: dict[int, str] = {
     " not-fit not-reproduced package-malformed package-repeated policy-expired policy-malformed"
     " policy-rollback policy-signature-invalid proof-for-wrong-runtime receipt-malformed rewrite-differs rewrite-unknown"
     " runtime-not-pinned service-refused service-too-slow service-unreachable settings-malformed signature-invalid"
-    " srs-malformed srs-missing statement-malformed statement-subject-mismatch tensors-mismatch too-old",
+    " srs-malformed srs-missing statement-malformed statement-subject-mismatch tensors-mismatch too-old"
+    " visibility-mismatch",
 }
 
 STATUS: dict[str, int] = {code: status for status, codes in _CODES.items() for code in codes.split()}

@@ -42,7 +42,9 @@ class Proofs:
 
     def prepare(self) -> None:
         """Start the children that the next proof will need."""
-        self._standby.refill()
+        # Where inputs are hidden there is a second forward pass, with the challenge.
+        hidden = any(package.manifest.visibility != "public" for package in self._catalogue)
+        self._standby.refill(passes=2 if hidden else 1)
 
     def lease(self, *, now: float, until: float) -> ProofLease | None:
         """Take the next job, if there is one."""

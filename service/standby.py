@@ -39,16 +39,15 @@ class Standby:
         # A child lives in its own directory, where a relative path means something else.
         self._folder = folder.absolute()
         self._groups = groups
-        # A forward pass and a proof; then the proof is verified.
-        self._kinds = {EZKL: (2, limits), CHECK: (1, VERIFY_LIMITS)}
+        self._limits = {EZKL: limits, CHECK: VERIFY_LIMITS}
         self._waiting: dict[str, list[_Taken]] = {EZKL: [], CHECK: []}
         self._taken: list[_Taken] = []
 
-    def refill(self) -> None:
-        """Start what is missing; for between jobs."""
+    def refill(self, passes: int = 1) -> None:
+        """Start what is missing for so many forward passes, a proof, and its verification; for between jobs."""
         # What cannot be started now is started when it is taken, and then it is told why it cannot.
         with suppress(OSError):
-            for module, (wanted, _) in self._kinds.items():
+            for module, wanted in ((EZKL, passes + 1), (CHECK, 1)):
                 while len(self._waiting[module]) < wanted:
                     self._waiting[module].append(self._start(module))
 
@@ -85,7 +84,7 @@ class Standby:
         directory = tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True)
         with ExitStack() as undo:
             undo.callback(directory.cleanup)
-            child = Child(module, limits=self._kinds[module][1], directory=Path(directory.name))
+            child = Child(module, limits=self._limits[module], directory=Path(directory.name))
             undo.callback(child.close)
             self._groups.record(child.pid)
             undo.pop_all()

@@ -10,14 +10,14 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from . import preprocess, strict_json
 from .digest import is_hex32
-from .errors import CouldNotCheck, Malformed
+from .errors import CouldNotCheck, Malformed, UsageError
 from .manifest import Manifest
 from .receipt import RECEIPT_LIMIT
 from .statement import Mode
@@ -47,11 +47,10 @@ class ServiceError(CouldNotCheck):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A receipt as it came, not yet verified, the nonce that it must answer, and the salt of a hashed input."""
+    """A receipt as it came, not yet verified, and the nonce that it must answer."""
 
     receipt: bytes
     nonce: str
-    salt: str | None = field(repr=False)
 
 
 def make_nonce() -> str:
@@ -68,18 +67,20 @@ def ask(
     mode: Mode,
     nonce: str,
     audience: str | None = None,
+    salt: str | None = None,
     seconds: float = 3600,
     on_progress: OnProgress = lambda _phase, _fraction: None,
 ) -> Answer:
     """Send one raw sample, or as many as the circuit takes at once, and wait for the receipt.
 
-    `manifest` is one that the caller trusts: it says how raw samples become tensors, and whether the input is hashed.
+    `manifest` is one that the caller trusts: it says how raw samples become tensors. `salt`: 32 bytes in hex that the caller made
+    and has kept, for a circuit that hashes its input; without it the hash could never be opened.
     Raises `ServiceError`, `CouldNotCheck` (``service-unreachable``, ``service-too-slow``), `Malformed`, `UsageError`.
     """
     deadline = time.monotonic() + seconds
     preprocess.check_names(manifest.inputs, sample)
-    # Made here: whoever knows the salt can try inputs until the hash fits.
-    salt = make_nonce() if manifest.visibility == "hashed" else None
+    if (manifest.visibility == "hashed") != (salt is not None):
+        raise UsageError("usage", "A salt goes with a circuit that hashes its input, and only there.")
     parameters = {"mode": mode, "nonce": nonce, "audience": audience or None, "salt": salt}
     body = {
         "inputs": [
@@ -100,12 +101,12 @@ def ask(
     if not isinstance(found, dict):
         raise Malformed("answer-malformed")
     if isinstance(receipt := found.get("receipt"), str):
-        return Answer(receipt.encode("utf-8"), nonce, salt)
+        return Answer(receipt.encode("utf-8"), nonce)
     state = wait_for_job(client, read_job(found.get("job")), deadline, on_progress)
     digest = state.get("receipt_digest")
     if not isinstance(digest, str) or not is_hex32(digest):
         raise Malformed("answer-malformed", "The job has no receipt.")
-    return Answer(send(client, "GET", f"/v1/receipts/{digest}", deadline), nonce, salt)
+    return Answer(send(client, "GET", f"/v1/receipts/{digest}", deadline), nonce)
 
 
 def fetch_policy(client: httpx.Client, model: str) -> bytes:

@@ -60,6 +60,8 @@ CODES: dict[str, str] = {
     "bundle-mismatch": "A local file of the verify bundle does not have the pinned digest.",
     "tensors-mismatch": "The statement's tensors are not those of the pinned manifest.",
     "input-mismatch": "The statement's input is not the caller's, quantised.",
+    "input-undisclosed": "The statement tells nothing of its input, so it cannot be compared.",
+    "visibility-mismatch": "The circuit shows more or less of its input than the one that was asked.",
     "proof-invalid": "The proof does not verify for this statement.",
     "proof-for-wrong-runtime": "A proof stands beside a statement that no circuit made.",
     "evidence-unsupported": "A kind of evidence that this verifier cannot check.",
@@ -107,7 +109,6 @@ CODES: dict[str, str] = {
     "dtype-mismatch": "A tensor does not have the model's datatype.",
     "input-missing": "An input tensor of the model is absent.",
     "input-unknown": "A tensor is given that the model does not have.",
-    "input-undisclosed": "Nothing of the circuit's input is in its statements.",
 }
 
 

@@ -20,6 +20,9 @@ def as_text(verified: Verified) -> str:
         f"  runtime    {verified.runtime}; asked for mode {verified.mode}",
         f"  nonce      {verified.nonce}",
     ]
+    for item in verified.inputs:
+        if item.visibility != "public":
+            lines.append(f"  input      {item.name} {item.visibility} {item.hash or ''}".rstrip())
     if verified.audience is not None:
         lines.append(f"  audience   {printable(verified.audience, most=1024)}")
     lines += ["", "What this shows:"]
@@ -57,6 +60,9 @@ def as_json(verified: Verified) -> dict[str, Any]:
         "audience": verified.audience,
         "issued_at": format_time(verified.issued_at),
         "samples": verified.samples,
+        "inputs": [
+            {"name": item.name, "visibility": item.visibility, "hash": item.hash} for item in verified.inputs
+        ],
         "labels": verified.labels,
         "outputs": [
             {"name": output.name, "shape": output.shape, "values": output.values, "fields": output.fields}

@@ -115,7 +115,7 @@ def check_settings(data: bytes, manifest: Manifest) -> None:
 def _check_modules(sizes: Any, hashes: int) -> None:
     """Raise unless the circuit has so many Poseidon hashes as instances, and no polynomial commitment."""
     rows = sizes["poseidon"][0] if hashes and _has_poseidon(sizes) else 0
-    if rows not in range(MOST_HASH_ROWS) or isinstance(rows, bool):
+    if type(rows) is not int or not 0 <= rows < MOST_HASH_ROWS:
         rows = 0
     _compare({"module_sizes": sizes}, {"module_sizes": {"polycommit": [], "poseidon": [rows, [hashes]]}})
 

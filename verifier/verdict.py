@@ -45,7 +45,7 @@ class Caveat(StrEnum):
 
 
 CLAIMS: dict[Claim, str] = {
-    Claim.COMPUTED_BY_CIRCUIT: "a proof shows that the pinned circuit gave exactly this output for exactly this input",
+    Claim.COMPUTED_BY_CIRCUIT: "a proof shows that the pinned circuit gave exactly this output for the statement's input",
     Claim.COMPUTED_ON_UNDISCLOSED_INPUT: "a proof shows that the pinned circuit gives exactly this output for some input",
     Claim.COMPUTED_BY_MODEL: "the circuit was rebuilt from the pinned ONNX file, so it is that model, quantised",
     Claim.FRESH_FOR_NONCE: "the answer was made for your nonce and no other",
@@ -85,6 +85,15 @@ class Output:
     fields: tuple[str, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What an answer shows of one input tensor; `hash` is there where it is hashed, a BN254 scalar, big-endian."""
+
+    name: str
+    visibility: str
+    hash: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
     """Verified facts about one answer; made by `verify.verify` and nothing else."""
@@ -100,6 +109,7 @@ class Verified:
     issued_at: datetime
     samples: int
     """How many the answer covers; each is a row of every output."""
+    inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     labels: tuple[str, ...] | None
     """Of each sample, where the model has labels."""

@@ -27,15 +27,15 @@ from math import isfinite
 
 from . import dsse, numbers, preprocess
 from .bundle import Bundle, Bundles, open_bundle
-from .digest import salt_limbs
-from .errors import Rejected, UsageError
+from .digest import is_hex32, salt_limbs
+from .errors import Malformed, Rejected, UsageError
 from .evidence import Evidence
-from .manifest import Manifest, Tensor
+from .manifest import Manifest, Tensor, Visibility
 from .policy import CircuitPin, ModelPin, Policy, TrustedPolicy
 from .proof_systems import SYSTEMS, ProofSystem
 from .receipt import Receipt, parse_receipt
 from .statement import HashedTensor, InputTensor, Mode, Predicate, Statement, TensorValue
-from .verdict import Caveat, Claim, Output, Verified
+from .verdict import Caveat, Claim, Input, Output, Verified
 from .wire import parse_time
 
 CLOCK_SKEW = timedelta(seconds=60)
@@ -49,7 +49,8 @@ class Expect:
     """What the caller asked for; what is absent becomes a caveat.
 
     `model` is a name or an ONNX digest; `sample` is raw, by input name, flat, and `salt` the one that was sent with it where the
-    circuit hashes its inputs; `past` says that `now` is a stated past time.
+    circuit hashes its inputs; `visibility` is what the circuit that was asked shows of its inputs: an answer by one that shows
+    more or less is another answer; `past` says that `now` is a stated past time.
     """
 
     model: str | None = None
@@ -58,6 +59,7 @@ class Expect:
     mode: Mode | None = None
     sample: Mapping[str, Sequence[float | int]] | None = None
     salt: str | None = field(default=None, repr=False)
+    visibility: Visibility | None = None
     min_serial: int = 1
     past: bool = False
 
@@ -158,6 +160,10 @@ def _check_pins(predicate: Predicate, policy: Policy, expect: Expect, bundles: B
     ):
         raise Rejected("runtime-not-pinned", "The statement's runtime is not the one of the manifest.")
     by_circuit = predicate.runtime.kind == "circuit"
+    if expect.visibility not in (None, manifest.visibility):
+        raise Rejected(
+            "visibility-mismatch", f"The circuit's inputs are {manifest.visibility}, not {expect.visibility}."
+        )
     bound = manifest.proof_system.bound if by_circuit else None
     _check_tensors(predicate.input, manifest.tensors("input"), bound)
     _check_tensors(predicate.output, manifest.tensors("output"), bound)
@@ -209,7 +215,7 @@ def _check_tensors(actual: Sequence[InputTensor], pinned: Sequence[Tensor], boun
 def _check_sample(
     predicate: Predicate, manifest: Manifest, expect: Expect, systems: Mapping[str, ProofSystem]
 ) -> None:
-    sample = _comparable(manifest, expect)
+    sample, salt = _comparable(manifest, expect)
     preprocess.check_names(manifest.inputs, sample)
     hashed: dict[str, tuple[int, ...]] = {}
     for tensor, spec, claimed in zip(
@@ -224,10 +230,13 @@ def _check_sample(
             mine = numbers.encode(values, tensor.dtype) if isinstance(claimed.value, str) else integers
             if mine != claimed.value:
                 raise Rejected("input-mismatch", field=spec.name)
-        elif expect.salt is not None:
-            hashed[spec.name] = (*integers, *salt_limbs(expect.salt, spec.name))
+        else:
+            hashed[spec.name] = (*integers, *salt_limbs(salt, spec.name))
     if hashed:
-        found = systems[f"proof/{manifest.proof_system.name}"].hash_tensors(list(hashed.values()))
+        kind = f"proof/{manifest.proof_system.name}"
+        if kind not in systems:
+            raise Rejected("evidence-unsupported", f"Nothing here makes the hashes of {kind}.", field=kind)
+        found = systems[kind].hash_tensors(list(hashed.values()))
         stated = {tensor.name: tensor.hash for tensor in predicate.input if isinstance(tensor, HashedTensor)}
         for name, mine in zip(hashed, found, strict=True):
             if mine != stated[name]:
@@ -236,20 +245,25 @@ def _check_sample(
                 )
 
 
-def _comparable(manifest: Manifest, expect: Expect) -> Mapping[str, Sequence[float | int]]:
-    """The caller's sample, if this circuit's statements say enough to compare it with; raises `UsageError`."""
+def _comparable(manifest: Manifest, expect: Expect) -> tuple[Mapping[str, Sequence[float | int]], str]:
+    """The caller's sample, and its salt or nothing, if this circuit's statements say enough to compare them with.
+
+    Raises `Rejected`: who gives them asked a circuit that shows its input so. Raises `UsageError` where one of the two lacks.
+    """
     if manifest.visibility == "private":
-        raise UsageError(
+        raise Rejected(
             "input-undisclosed",
-            "Nothing of this circuit's input is in its statements, so a sample cannot be compared: leave it out.",
+            "The statement tells nothing of its input: whether it was yours, nobody can say.",
         )
-    if manifest.visibility == "hashed" and (expect.sample is None or expect.salt is None):
+    if manifest.visibility == "public" and expect.salt is not None:
+        raise Rejected("visibility-mismatch", "You gave a salt, and this circuit does not hash its input.")
+    if expect.sample is None or (manifest.visibility == "hashed" and expect.salt is None):
         raise UsageError(
             "usage", "This circuit shows a hash of its input: give the sample and its salt, or neither."
         )
-    if expect.sample is None or (expect.salt is not None and manifest.visibility != "hashed"):
-        raise UsageError("usage", "A salt belongs to a circuit that hashes its input, and this one does not.")
-    return expect.sample
+    if expect.salt is not None and not is_hex32(expect.salt):
+        raise Malformed("salt-malformed")
+    return expect.sample, expect.salt or ""
 
 
 def _check_evidence(receipt: Receipt, pinned: _Pinned, systems: Mapping[str, ProofSystem]) -> tuple[str, ...]:
@@ -317,6 +331,10 @@ def _conclude(
         audience=predicate.audience,
         issued_at=parse_time(predicate.issued_at),
         samples=manifest.samples,
+        inputs=tuple(
+            Input(tensor.name, tensor.visibility, tensor.hash if isinstance(tensor, HashedTensor) else None)
+            for tensor in predicate.input
+        ),
         outputs=outputs,
         labels=labels,
         evidence=tuple(verified),

@@ -30,7 +30,9 @@ def add_challenge(model: onnx.ModelProto, inputs: Visibility) -> None:
     """Add the challenge to `model`, whose shapes are static, and the salt where `inputs` are hashed."""
     graph = model.graph
     if inputs == "hashed":
-        for index in range(len(graph.input)):
+        # An initializer may be listed as an input, whose default it is.
+        constants = {tensor.name for tensor in graph.initializer}
+        for index in [at for at, value in enumerate(graph.input) if value.name not in constants]:
             _salt(graph, index)
     limbs = helper.make_tensor_value_info(CHALLENGE_NAME, TensorProto.INT64, [1, CHALLENGE_LIMBS])
     graph.input.append(limbs)

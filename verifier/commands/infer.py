@@ -20,7 +20,7 @@ from ..statement import Mode
 from ..terminal import say
 from ..verify import Expect, verify
 from .connection import open_client, progress
-from .verify import BUNDLES, Existing, choose_model, pinned_manifest
+from .verify import BUNDLES, Existing, choose_model, pinned_manifest, read_salt
 
 FIRST_USE = "policy-from-operator.json"
 """Where a policy taken on first use is kept, marked as what it is."""
@@ -94,6 +94,7 @@ def command(
         pin = choose_model(trusted.policy, model)
         manifest = pinned_manifest(trusted.policy, pin, folder)
         raw = read_sample(sample, manifest.inputs)
+        salt = _keep_salt(out) if manifest.visibility == "hashed" else None
         with progress(quiet=as_json) as on_progress:
             answer = service.ask(
                 http,
@@ -103,6 +104,7 @@ def command(
                 mode=mode,
                 nonce=nonce or service.make_nonce(),
                 audience=audience,
+                salt=salt,
                 seconds=timeout,
                 on_progress=on_progress,
             )
@@ -111,9 +113,10 @@ def command(
         nonce=answer.nonce,
         audience=audience,
         mode=mode,
+        visibility=manifest.visibility,
         # Of a private input there is nothing to compare with.
         sample=None if manifest.visibility == "private" else raw,
-        salt=answer.salt,
+        salt=salt,
         min_serial=min_serial,
     )
     try:
@@ -123,27 +126,34 @@ def command(
     except VerinferError:
         # It was paid for, and may be evidence; but it must not take the place of one that was verified.
         kept = out.with_name(f"{out.stem}.unverified{out.suffix}")
-        _keep(answer, kept)
+        files.write_atomically(kept, answer.receipt)
         say(f"the receipt is kept as {kept}", err=True)
         raise
-    salt = _keep(answer, out)
+    files.write_atomically(out, answer.receipt)
     if as_json:
-        places = {"receipt": str(out), **({} if salt is None else {"salt": str(salt)})}
+        places = {"receipt": str(out), **({} if salt is None else {"salt": str(_salt_of(out))})}
         click.echo(json.dumps({**report.as_json(verified), **places}))
         return
     say(f"{report.as_text(verified)}\n\nreceipt saved as {out}")
     if salt is not None:
-        say(f"salt saved as {salt}: keep it, and the sample; with both you can show what the input was")
+        say(f"salt saved as {_salt_of(out)}: keep it, and the sample; both show later what the input was")
 
 
-def _keep(answer: service.Answer, path: Path) -> Path | None:
-    """Write the receipt, and beside it the salt of a hashed input, for its owner alone; gives the salt's place."""
-    salt = None
-    if answer.salt is not None:
-        salt = path.with_name(f"{path.name}.salt")
-        files.write_atomically(salt, f"{answer.salt}\n".encode(), mode=files.PRIVATE)
-    files.write_atomically(path, answer.receipt)
-    return salt
+def _salt_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.salt")
+
+
+def _keep_salt(out: Path) -> str:
+    """A salt that is on disk before anything is sent, for its owner alone: without it a paid answer's hash is never opened.
+
+    One that lies there without a receipt is of a request that came to no end, and is taken again.
+    """
+    path = _salt_of(out)
+    if not path.exists():
+        files.write_atomically(path, f"{service.make_nonce()}\n".encode(), mode=files.PRIVATE)
+    elif out.exists():
+        raise UsageError("exists", f"{path} is the salt of {out}: choose another --out, or move both away.")
+    return read_salt(path)
 
 
 def _first_use(http: httpx.Client, model: str | None, home: Path) -> tuple[TrustedPolicy, BundleFolder]:

@@ -95,7 +95,8 @@ def init(
     if hidden and runtimes:
         name = hidden[0].manifest.model.name
         raise UsageError(
-            "usage", f"{name} hides its inputs, which fp32 answers would name: leave out --runtime."
+            "usage",
+            f"{name} hides its inputs, which fp32 answers would name: leave out --runtime, or make it a policy of its own.",
         )
     now = datetime.now(UTC).replace(microsecond=0)
     until = format_time(now + timedelta(days=days))

@@ -102,7 +102,7 @@ def command(
             audience=audience,
             mode=mode,
             sample=_sample(sample, trusted, model, folder) if sample else None,
-            salt=_salt(salt_path) if salt_path else None,
+            salt=read_salt(salt_path) if salt_path else None,
             min_serial=min_serial,
             past=at is not None,
         ),
@@ -114,7 +114,8 @@ def command(
         say(report.as_text(verified))
 
 
-def _salt(path: Path) -> str:
+def read_salt(path: Path) -> str:
+    """The salt in a file, 64 hex digits; raises `Malformed` (``salt-malformed``)."""
     text = files.read(path, limit=1024).decode("ascii", "replace").strip()
     if not is_hex32(text):
         raise Malformed("salt-malformed", f"{path} is no salt: 64 lower-case hex digits.")

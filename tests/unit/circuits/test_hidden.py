@@ -10,17 +10,20 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from verinfer.circuits.cost import load_coefficients, predict
 from verinfer.circuits.estimate import estimate
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
+from verinfer.circuits.profile import profile
 from verinfer.circuits.prove import prover_for
 from verinfer.circuits.reproduce import reproduce
 from verinfer.verifier.digest import CHALLENGE_NAME
-from verinfer.verifier.errors import CouldNotCheck
+from verinfer.verifier.errors import CouldNotCheck, UsageError
 
 HIDDEN = ["hashed", "private"]
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
 
 @pytest.fixture(params=HIDDEN)
@@ -74,6 +77,58 @@ def test_a_pass_that_gives_something_else_with_the_challenge_is_not_proven(
     with pytest.raises(CouldNotCheck) as caught:
         prover.prove(package, lie, [7] * 16, place, lambda _phase, _share: None)
     assert caught.value.code == "circuit-inconsistent"
+
+
+def test_an_unusual_input_is_told_with_its_layer(package: Package, place: Workplace) -> None:
+    """The salt behind the values does not hide where they leave the circuit's range."""
+    salt = (4,) * 16 if package.manifest.visibility == "hashed" else ()
+    largest = package.manifest.proof_system.bound - 1
+    with pytest.raises(UsageError) as caught:
+        prover_for(package.manifest).forward(package, {"habits": (*[largest] * 3, *salt)}, place)
+    assert caught.value.code == "value-out-of-range"
+    assert "(unknown)" not in caught.value.message
+
+
+def test_weights_that_are_listed_as_inputs_get_no_salt(place: Workplace) -> None:
+    """An older file names its initializers among its inputs; only what a client sends is salted, each tensor apart."""
+    value = helper.make_tensor_value_info
+    inputs = [value("x", FLOAT, [1, 3]), value("n", INT64, [1, 2]), value("w", FLOAT, [3, 2])]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Cast", ["n"], ["f"], to=FLOAT),
+        helper.make_node("Add", ["h", "f"], ["y"]),
+    ]
+    weights = [numpy_helper.from_array(np.ones((3, 2), np.float32), "w")]
+    graph = helper.make_graph(nodes, "g", inputs, [value("y", FLOAT, [1, 2])], weights)
+    given, wrapped = place.directory / "given.onnx", place.directory / "wrapped.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), given)
+    place.onnx("wrap", model=given, output=wrapped, inputs="hashed")
+    salted = onnx.load(wrapped).graph
+    sizes = {
+        item.name: [dim.dim_value for dim in item.type.tensor_type.shape.dim]
+        for item in salted.input
+        if item.name != CHALLENGE_NAME
+    }
+    assert sizes == {"x": [1, 19], "n": [1, 18], "w": [3, 2]}
+    fed = place.directory / "fed.npz"
+    np.savez(
+        fed,
+        allow_pickle=False,
+        x=np.ones((2, 1, 3), np.float32),
+        n=np.ones((2, 1, 2), np.int64),
+        **{CHALLENGE_NAME: np.zeros((2, 1, 16), np.int64)},
+    )
+    assert place.onnx("compare", first=given, second=wrapped, inputs=fed) == 0
+
+
+def test_a_profile_names_the_hash(hashed_package: Package, place: Workplace) -> None:
+    """Its rows are often what a small circuit's size follows from; the outputs are checked with the last node."""
+    args = hashed_package.manifest.proof_system.run_args.to_json()
+    layers = profile(hashed_package.path("wrapped.onnx"), args, place)
+    settings = json.loads(hashed_package.path("verify/settings.json").read_bytes())
+    assert (layers[-1].operator, layers[-1].cells) == ("POSEIDON", settings["module_sizes"]["poseidon"][0])
+    assert layers[-2].name.endswith(", outputs")
+    assert "challenge" in {layer.name for layer in layers}
 
 
 def test_the_cost_of_a_hash_is_known_beforehand(hashed_package: Package, quick: Path) -> None:

@@ -161,6 +161,12 @@ HOSTILE: dict[str, Callable[[], onnx.ModelProto]] = {
     "the challenge's name inside": lambda: _model(
         [helper.make_node("Relu", ["x"], [CHALLENGE_NAME]), helper.make_node("Relu", [CHALLENGE_NAME], ["y"])]
     ),
+    "a name that only we give": lambda: _model(
+        [
+            helper.make_node("Relu", ["x"], ["verinfer_values_0"]),
+            helper.make_node("Relu", ["verinfer_values_0"], ["y"]),
+        ]
+    ),
     "one name twice": lambda: _model(
         [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["x"], ["y"])]
     ),

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from verinfer.circuits.package import Package, open_package
+from verinfer.service.idempotency import read_key
 from verinfer.service.parts import Resources, open_resources
 from verinfer.service.settings import Settings
 from verinfer.verifier import keys
@@ -359,6 +360,15 @@ def test_only_the_wanted_outputs_come(client: httpx.Client) -> None:
         parameters={"binary_data_output": True},
     )
     assert [output["name"] for output in client.post(INFER, json=asked).json()["outputs"]] == ["body"]
+
+
+def test_what_is_kept_of_a_request_says_nothing_of_it() -> None:
+    """A digest of the request alone could be compared with guesses; the key, which is in it, is not stored."""
+    one, other = (read_key(header, b"a private input") for header in ("key-1", "key-2"))
+    assert one is not None
+    assert other is not None
+    assert sha256(b"a private input") not in (one.request, other.request)
+    assert one.request != other.request
 
 
 def test_an_idempotency_key_of_mode_none_leads_to_the_same_receipt(client: httpx.Client) -> None:

@@ -67,6 +67,13 @@ def test_all_children_of_one_proof_stand_by(post: Post) -> None:
     assert set(taken) == post.recorded()
 
 
+def test_a_second_pass_has_a_child_too(post: Post) -> None:
+    """Where inputs are hidden a proof takes two forward passes."""
+    post.standby.refill(passes=2)
+    living = [imports(pid) for pid in post.recorded() if not ended(pid)]
+    assert sorted(living) == sorted([EZKL] * 3 + [CHECK])
+
+
 def test_a_child_answers_one_call_and_ends(post: Post, tmp_path: Path) -> None:
     """The next call has another process; nothing that one call left in memory reaches the next."""
     place = PreparedPlace(directory=tmp_path, limits=PARSE_LIMITS, standby=post.standby)

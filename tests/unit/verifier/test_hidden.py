@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from verinfer.verifier.bundle import BundleFolder
+from verinfer.verifier import report, strict_json
+from verinfer.verifier.bundle import BundleFolder, open_bundle
 from verinfer.verifier.digest import CHALLENGE_NAME, salt_limbs
-from verinfer.verifier.errors import UsageError
+from verinfer.verifier.errors import Rejected, VerinferError
 from verinfer.verifier.evidence import EZKL_KIND
+from verinfer.verifier.ezkl_proof import EzklCheck
 from verinfer.verifier.instances import build_instances
-from verinfer.verifier.manifest import Tensor, Visibility
+from verinfer.verifier.manifest import Tensor, Visibility, parse_manifest
 from verinfer.verifier.policy import parse_policy
 from verinfer.verifier.proof_systems import ProofSystem
+from verinfer.verifier.receipt import parse_receipt
 from verinfer.verifier.verdict import Caveat, Claim, Verified
 from verinfer.verifier.verify import Expect, verify
 from verinfer.verifier.wire import parse_time
@@ -25,7 +32,9 @@ VECTORS = Path(__file__).parents[2] / "vectors"
 SALT = "5a17" * 16
 
 
-def _verify(name: str, system: ProofSystem, **expect: object) -> Verified:
+def _verify(
+    name: str, system: ProofSystem, *, systems: dict[str, ProofSystem] | None = None, **expect: object
+) -> Verified:
     home = VECTORS / "cases" / name
     case = json.loads((home / "case.json").read_text())
     own, shared = home / "policy.json", VECTORS / "shared" / "policy.json"
@@ -36,7 +45,7 @@ def _verify(name: str, system: ProofSystem, **expect: object) -> Verified:
         now=parse_time(case["now"]),
         expect=replace(Expect(**case["expect"]), **expect),  # type: ignore[arg-type]  # a case's expectations
         bundles=BundleFolder(VECTORS / "shared" / "bundles"),
-        proof_systems={EZKL_KIND: system},
+        proof_systems={EZKL_KIND: system} if systems is None else systems,
     )
 
 
@@ -90,8 +99,95 @@ def test_nobody_takes_an_undisclosed_input_for_a_known_one(ezkl: ProofSystem) ->
     assert Caveat.INPUT_NOT_CHECKED not in verdict.caveats
 
 
-@pytest.mark.parametrize("name", ["hidden-hashed", "hidden-private", "proven-with-sample"])
-def test_a_salt_that_says_nothing_is_not_passed_over(name: str, accepts_all: ProofSystem) -> None:
-    """A salt without a sample, or for a circuit that hashes nothing: whoever gives one believes in something else."""
-    with pytest.raises(UsageError):
-        _verify(name, accepts_all, salt=SALT)
+SALTS: dict[str, tuple[str, str, str]] = {
+    "without a sample": ("hidden-hashed", SALT, "usage"),
+    "where nothing is told": ("hidden-private", SALT, "input-undisclosed"),
+    "where nothing is hashed": ("proven-with-sample", SALT, "visibility-mismatch"),
+    "that is too short": ("hidden-hashed-opened", SALT[:32], "salt-malformed"),
+    "in capitals": ("hidden-hashed-opened", SALT.upper(), "salt-malformed"),
+    "that is no hex": ("hidden-hashed-opened", "z" * 64, "salt-malformed"),
+}
+
+
+@pytest.mark.parametrize("case", SALTS)
+def test_a_salt_that_says_nothing_is_not_passed_over(case: str, accepts_all: ProofSystem) -> None:
+    """Whoever gives one believes that the input was compared."""
+    name, salt, code = SALTS[case]
+    with pytest.raises(VerinferError) as caught:
+        _verify(name, accepts_all, salt=salt)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("name", ["hidden-hashed", "hidden-private", "proven"])
+def test_a_circuit_that_shows_more_or_less_is_another_one(name: str, accepts_all: ProofSystem) -> None:
+    """A policy may pin several circuits of a model: the operator does not choose how much of the input is told."""
+    shown = {"hidden-hashed": "hashed", "hidden-private": "private", "proven": "public"}
+    for visibility in shown.values():
+        if visibility == shown[name]:
+            assert _verify(name, accepts_all, visibility=visibility).inputs[0].visibility == visibility
+            continue
+        with pytest.raises(Rejected) as caught:
+            _verify(name, accepts_all, visibility=visibility)
+        assert caught.value.code == "visibility-mismatch"
+
+
+def test_a_verdict_names_the_hash(ezkl: ProofSystem) -> None:
+    """Whoever opens it later must know which one was verified; values are in no verdict."""
+    verdict = _verify("hidden-hashed", ezkl)
+    receipt = json.loads((VECTORS / "cases" / "hidden-hashed" / "receipt.json").read_text())
+    stated = json.loads(base64.b64decode(receipt["envelope"]["payload"]))["predicate"]["input"][0]["hash"]
+    assert report.as_json(verdict)["inputs"] == [{"name": "habits", "visibility": "hashed", "hash": stated}]
+    assert f"habits hashed {stated}" in report.as_text(verdict)
+    assert "habits private\n" in report.as_text(_verify("hidden-private", ezkl))
+
+
+def test_without_the_proof_system_a_hash_is_not_compared(accepts_all: ProofSystem) -> None:
+    """A verifier that lacks it refuses, as it does for the proof; and nothing shows the salt by accident."""
+    case = json.loads((VECTORS / "cases" / "hidden-hashed-opened" / "case.json").read_text())
+    with pytest.raises(Rejected) as caught:
+        _verify("hidden-hashed-opened", accepts_all, systems={})
+    assert caught.value.code == "evidence-unsupported"
+    assert SALT not in repr(Expect(**case["expect"]))
+
+
+class _Recorder:
+    """Children that note what they are asked, and accept."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.asked: dict[str, Any] = {}
+        self.instances: list[str] = []
+
+    def call(self, _function: str, arguments: dict[str, Any]) -> bool:
+        """Note the call."""
+        self.asked = arguments
+        self.instances = json.loads(Path(arguments["proof"]).read_bytes())["instances"][0]
+        return True
+
+    @contextmanager
+    def child(self) -> Iterator[Any]:
+        """This one."""
+        yield self, self._directory
+
+
+def test_the_challenges_hash_stands_behind_those_of_all_inputs(tmp_path: Path) -> None:
+    """EZKL's order: a hash for each input, then the challenge's, which the child puts in."""
+    folder = BundleFolder(VECTORS / "shared" / "bundles")
+    receipt = parse_receipt((VECTORS / "cases" / "hidden-hashed" / "receipt.json").read_bytes())
+    predicate = receipt.statement.predicate
+    assert predicate.circuit is not None
+    bundle = open_bundle(folder.read(predicate.circuit), predicate.circuit)
+    body = bundle.manifest.to_json()
+    body["inputs"].append({**body["inputs"][0], "name": "more"})
+    body["layout"].insert(1, {**body["layout"][0], "name": "more"})
+    manifest = parse_manifest(strict_json.canonical(body))
+    (told,) = predicate.input
+    both = predicate.model_copy(update={"input": (told, told.model_copy(update={"name": "more"}))})
+    children = _Recorder(tmp_path)
+    (proof,) = receipt.evidence.values()
+    EzklCheck(children).check(
+        replace(receipt.statement, predicate=both), replace(bundle, manifest=manifest), proof
+    )
+    assert (children.asked["place"], len(children.asked["hashed"])) == (2, 16)
+    # Two hashes, the challenge, the outputs; the third hash is the child's to add.
+    assert len(children.instances) == 2 + 16 + 2

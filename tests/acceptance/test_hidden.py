@@ -1,0 +1,102 @@
+"""A client of a service that hides inputs: what it keeps, and what it does not let itself be told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from verinfer.circuits.package import Package
+
+from .conftest import Server
+
+SAMPLE = Path(__file__).parents[2] / "models" / "zoo" / "bmi" / "sample.json"
+
+
+def _verinfer(home: Path, *arguments: object, expect: int = 0) -> dict[str, Any]:
+    command = [sys.executable, "-m", "verinfer.verifier", *map(str, arguments), "--json"]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == expect, (arguments, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _pin(home: Path, package: Package) -> Path:
+    """A policy of this service's key and this circuit."""
+    policy = home / f"pins-{package.manifest.visibility}" / "policy.json"
+    words = ("policy", "init", package.folder, "--issuer", home / "data" / "service.pub.pem")
+    command = [sys.executable, "-m", "verinfer.verifier", *map(str, words)]
+    subprocess.run([*command, "--allow-insecure-srs", "--out", str(policy)], check=True, capture_output=True)
+    return policy
+
+
+def _serve(package: Package, home: Path) -> Server:
+    served = Server(package=package.folder, data=home / "data", log=home / "log")
+    served.start()
+    return served
+
+
+def test_the_salt_of_a_hashed_input_stays_with_its_owner(hashed_package: Package, tmp_path: Path) -> None:
+    """It is on disk for its owner alone, opens the hash, outlives a request that fails, and is never replaced."""
+    server = _serve(hashed_package, tmp_path)
+    url = server.http.base_url
+    policy = _pin(tmp_path, hashed_package)
+    ask = ("infer", SAMPLE, "--policy", policy, "--out", tmp_path / "r.json", "--url")
+    salt = tmp_path / "r.json.salt"
+    try:
+        # Nobody answers at this address.
+        assert _verinfer(tmp_path, *ask, "http://127.0.0.1:9", expect=4)["code"] == "service-unreachable"
+        kept = salt.read_text()
+        assert salt.stat().st_mode & 0o777 == 0o600
+        answer = _verinfer(tmp_path, *ask, url)
+        assert (answer["salt"], salt.read_text()) == (str(salt), kept)
+        assert "input-is-yours" in answer["claims"]
+        assert kept.strip() not in (tmp_path / "r.json").read_text()
+        assert _verinfer(tmp_path, *ask, url, expect=2)["code"] == "exists"
+        assert salt.read_text() == kept
+        # With another sample the same salt opens nothing.
+        raw = json.loads(SAMPLE.read_text())
+        other = tmp_path / "other.json"
+        other.write_text(json.dumps({name: [value + 1 for value in values] for name, values in raw.items()}))
+        check = ("verify", tmp_path / "r.json", "--policy", policy, "--salt", salt, "--sample")
+        assert "input-is-yours" in _verinfer(tmp_path, *check, SAMPLE)["claims"]
+        assert _verinfer(tmp_path, *check, other, expect=1)["code"] == "input-mismatch"
+    finally:
+        server.http.close()
+        server.stop()
+
+
+def test_a_client_of_a_private_circuit_takes_no_other(
+    private_package: Package, bmi_package: Package, tmp_path: Path
+) -> None:
+    """Its answer claims an undisclosed input; one by another pinned circuit, on whatever input, is refused."""
+    server = _serve(private_package, tmp_path)
+    try:
+        policy = _pin(tmp_path, private_package)
+        ask = ("infer", SAMPLE, "--policy", policy, "--out", tmp_path / "r.json", "--url")
+        claims = _verinfer(tmp_path, *ask, server.http.base_url)["claims"]
+        assert "computed-on-undisclosed-input" in claims
+        assert "input-is-yours" not in claims
+        check = ("verify", tmp_path / "r.json", "--policy", policy, "--sample", SAMPLE)
+        assert _verinfer(tmp_path, *check, expect=1)["code"] == "input-undisclosed"
+    finally:
+        server.http.close()
+        server.stop()
+
+    # The same key now serves a circuit that shows its input, and somebody's policy pins both.
+    body = json.loads(policy.read_text())
+    public = {"digest": bmi_package.digest, "model_checked": "trusted"}
+    body["models"][0]["circuits"].append(public)
+    policy.write_text(json.dumps(body))
+    shutil.copytree(bmi_package.path("verify"), policy.parent / "bundles" / bmi_package.digest)
+    server = _serve(bmi_package, tmp_path)
+    try:
+        refused = _verinfer(tmp_path, *ask, server.http.base_url, expect=1)
+        assert refused["code"] == "visibility-mismatch"
+    finally:
+        server.http.close()
+        server.stop()
