@@ -60,7 +60,7 @@ def upload(server: Server, model: Path) -> str:
 
 def until_phase(server: Server, job: str, *phases: str) -> dict[str, Any]:
     """The job's state once it is in one of these phases."""
-    server.until(lambda: server.job(job).get("phase") in phases, seconds=60)
+    server.until(lambda: server.job(job).get("phase") in phases, seconds=80)
     return server.job(job)
 
 
@@ -131,7 +131,8 @@ def test_a_killed_server_finishes_its_build_once(builder: Server, quick: Path) -
     assert [path.name for path in (builder.data / "uploads").iterdir()] == [job]
 
     builder.start(**SETTINGS)
-    state = builder.ended(job)
+    builder.until(lambda: builder.job(job)["status"] not in ("queued", "running"), seconds=80)
+    state = builder.job(job)
     assert (state["status"], state["model"]) == ("succeeded", "mine")
     assert builder.rows("SELECT token FROM jobs") == [(2,)]
     assert [path.name for path in (builder.data / "models").iterdir()] == [job]
