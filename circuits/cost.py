@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verinfer.verifier import files, strict_json
+from verinfer.verifier.cache import cache_folder
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import VerinferError
 
-from .cache import cache_folder
 from .columns import Columns, count_columns
 
 if TYPE_CHECKING:

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from verinfer.verifier import files
+from verinfer.verifier.cache import cache_folder
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import CouldNotCheck
-
-from .cache import cache_folder
 
 _FORM = 1
 """Raised whenever an older version's findings would mislead."""

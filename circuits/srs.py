@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verinfer.verifier import files
+from verinfer.verifier.cache import cache_folder
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError
 from verinfer.verifier.jail import GIB, Limits
 from verinfer.verifier.srs import CEREMONY_CUT, CUT_BYTES, Provenance, provenance
 
-from .cache import cache_folder
 from .ceremony import CEREMONY_DIGESTS
 from .disk import naming_full_disk
 from .native import Workplace

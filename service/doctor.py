@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verinfer.circuits.cache import cache_folder
 from verinfer.circuits.native import machine_memory
 from verinfer.verifier import child
+from verinfer.verifier.cache import cache_folder
 from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.jail import GIB, Limits, lacking
 

@@ -11,7 +11,6 @@ import pytest
 
 from verinfer.circuits import calibrate, ranges, srs, stages, tune
 from verinfer.circuits import reproduce as rebuilding
-from verinfer.circuits.cache import cache_folder
 from verinfer.circuits.calibrate import Reference
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.locate import explain
@@ -19,6 +18,7 @@ from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
 from verinfer.circuits.reproduce import reproduce
 from verinfer.circuits.targets import parse_targets
+from verinfer.verifier.cache import cache_folder
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck, UsageError, VerinferError
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from verinfer.circuits import srs
-from verinfer.circuits.cache import cache_folder
 from verinfer.circuits.ceremony import CEREMONY_DIGESTS
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
 from verinfer.circuits.prove import EzklProver
+from verinfer.verifier.cache import cache_folder
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError
 from verinfer.verifier.srs import CEREMONY_CUT, CUT_BYTES

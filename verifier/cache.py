@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-from verinfer.verifier.errors import CouldNotCheck
+from .errors import CouldNotCheck
 
 
 def cache_folder(name: str) -> Path:
