@@ -44,6 +44,9 @@ _SYSTEM = (
 """What libraries read of the system when they start: themselves, time zones, and how many processors there are."""
 
 
+_LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one child may use; `wall_seconds` is enforced by its parent, the rest by the kernel."""
@@ -58,8 +61,11 @@ class JailError(Exception):
     """This system cannot confine a process; nothing native may run here."""
 
 
-def confine(limits: Limits, *, parent: int) -> None:
-    """Confine this process for good; raises `JailError` where the kernel does not offer what is needed."""
+def confine(limits: Limits, *, parent: int, becomes_program: bool = False) -> None:
+    """Confine this process for good; raises `JailError` where the kernel does not offer what is needed.
+
+    With `becomes_program` it may still turn into a program, which then is confined.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     _prctl(libc, _PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -81,14 +87,15 @@ def confine(limits: Limits, *, parent: int) -> None:
         os.nice(5)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
     _drop_privileges(libc)
-    _install_filter(libc)
+    _install_filter(libc, becomes_program=becomes_program)
 
 
-def seal(paths: Iterable[str], *, overwrite: bool = False) -> None:
+def seal(paths: Iterable[str], *, overwrite: bool = False, program: str | None = None) -> None:
     """Leave this process only the files that its work needs; call it while there is one thread. Raises `JailError`.
 
     That is: its working directory; of `paths`, a file to read (with `overwrite` to write, too), a folder to use, and the
     folder of a file still to be made; and what the interpreter and the system's libraries read.
+    With `program` it may become that file, and of `paths` everything is only read.
     Does nothing where `lacking` names the files.
     """
     if not landlock.version():
@@ -97,8 +104,13 @@ def seal(paths: Iterable[str], *, overwrite: bool = False) -> None:
         raise JailError("a thread is running that the rules for files would not bind")
     rights = [(path, landlock.READ) for path in (*_SYSTEM, *_interpreter())]
     rights += [(".", landlock.WRITE), ("/dev/null", landlock.WRITE)]
+    if program is not None:
+        # The kernel opens what loads the program as it opens the program.
+        rights += [(path, landlock.RUN) for path in (program, *_LOADERS)]
     for path in paths:
-        if os.path.isfile(path):
+        if program is not None:
+            rights.append((path, landlock.READ))
+        elif os.path.isfile(path):
             rights.append((path, landlock.WRITE if overwrite else landlock.READ))
         elif (folder := path if os.path.isdir(path) else os.path.dirname(path)) != "/":
             rights.append((folder, landlock.WRITE))
@@ -156,11 +168,11 @@ def _drop_privileges(libc: ctypes.CDLL) -> None:
         raise JailError(f"capset failed: {os.strerror(ctypes.get_errno())}")
 
 
-def _install_filter(libc: ctypes.CDLL) -> None:
+def _install_filter(libc: ctypes.CDLL, *, becomes_program: bool) -> None:
     machine = platform.machine()
     if machine not in seccomp.MACHINES:
         raise JailError(f"no system call filter for {machine}")
-    code = seccomp.compiled(machine, os.getpid())
+    code = seccomp.compiled(machine, os.getpid(), becomes_program=becomes_program)
     buffer = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog { unsigned short len; struct sock_filter *filter; }
     header = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer)))

@@ -17,6 +17,7 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _QUERY_VERSION = 1
 _RULE_PATH_BENEATH = 1
 
+_EXECUTE = 1 << 0
 _WRITE_FILE = 1 << 1
 _READ_FILE = 1 << 2
 _READ_FOLDER = 1 << 3
@@ -28,8 +29,10 @@ _ALL_FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 
 _ALL_NET_RIGHTS = 0b11  # bind and connect TCP, from version 4
 _ALL_SCOPES = 0b11  # abstract sockets and signals, from version 6
 
-_OF_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE
+_OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 READ = _READ_FILE | _READ_FOLDER
+RUN = READ | _EXECUTE
+"""For the one program that a process is to become, and what loads it."""
 WRITE = READ | _WRITE_FILE | _TRUNCATE | _REMOVE | _MAKE_FOLDER | _MAKE_FILE
 """All that needs doing with plain files; no links, devices, sockets or pipes."""
 
@@ -43,7 +46,7 @@ def version() -> int:
 
 
 def restrict(rights: Iterable[tuple[str, int]]) -> None:
-    """Leave this thread only these paths, each with `READ` or `WRITE`, and what lies beneath; raises OSError.
+    """Leave this thread only these paths, each with `READ`, `RUN` or `WRITE`, and what lies beneath; raises OSError.
 
     Besides, it cannot look into other processes, open TCP ports, nor, from version 6, reach others by signals or abstract
     sockets. A path that is not there is passed over.

@@ -144,14 +144,18 @@ _FCNTL_DENIED = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX
 _IOCTL_DENIED = (0x5412, 0x540E, 0x541C, 0x8901, 0x8902)  # TIOCSTI TIOCSCTTY TIOCLINUX FIOSETOWN SIOCSPGRP
 
 
-def compiled(machine: str, pid: int) -> bytes:
-    """The filter for the process `pid`: an array of ``struct sock_filter``; raises KeyError for an unknown machine."""
+def compiled(machine: str, pid: int, *, becomes_program: bool = False) -> bytes:
+    """The filter for the process `pid`: an array of ``struct sock_filter``; raises KeyError for an unknown machine.
+
+    With `becomes_program` it may turn into another program, whichever Landlock lets it, and still start none beside itself.
+    """
     column, arch = MACHINES[machine]
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(column, arch, pid))
+    calls = [name for name in DENIED if not (becomes_program and name == "execve")]
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in _program(column, arch, pid, calls))
 
 
-def _program(column: int, arch: int, pid: int) -> list[_Instruction]:
-    denied = [numbers[column] for numbers in DENIED.values()]
+def _program(column: int, arch: int, pid: int, calls: Sequence[str]) -> list[_Instruction]:
+    denied = [DENIED[name][column] for name in calls]
     return [
         (_LOAD, 0, 0, _OFFSET_ARCH),
         (_JUMP_EQUAL, 1, 0, arch),
