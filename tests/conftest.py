@@ -43,12 +43,18 @@ def _own_cache(shared: Path) -> Iterator[None]:
 
 
 def _once(folder: Path, make: Callable[[Path], object]) -> Path:
-    """`folder`, made by the first process that asks for it."""
+    """`folder` (or file), made by the first process that asks for it."""
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             make(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def once() -> Callable[[Path, Callable[[Path], object]], Path]:
+    """Makes a file or folder in ``shared`` unless another process has made it."""
+    return _once
 
 
 @pytest.fixture(scope="session")

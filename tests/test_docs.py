@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,10 @@ import pytest
 from verinfer.service.errors import SERVICE_CODES
 from verinfer.verifier.errors import CODES
 
+from .node import KEY, free_port, running
+
+CHAIN = "8545"
+"""The port of a node, which the README does not start."""
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     path for path in ROOT.glob("**/*.md") if not {".venv", ".cache", "demo-out", "vectors"} & set(path.parts)
@@ -54,14 +57,15 @@ class _Checkout:
 @pytest.fixture(scope="module")
 def checkout(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Checkout]:
     """One for all commands, each of which needs what those before it made; of bmi's samples it has a few."""
-    ports = {shown: _free_port() for shown in ("8000", "8001", "8002")}
+    ports = {shown: free_port() for shown in ("8000", "8001", "8002", CHAIN)}
     made = _Checkout(tmp_path_factory.mktemp("checkout"), ports)
     zoo = made.home / "models" / "zoo"
     zoo.mkdir(parents=True)
     for model in (ROOT / "models" / "zoo").iterdir():
         # The demo's test compiles it with all of them.
         (zoo / model.name).symlink_to(quick if model.name == "bmi" else model)
-    yield made
+    with running(ports[CHAIN]):
+        yield made
     for server in made.servers:
         server.terminate()
         server.wait(timeout=20)
@@ -76,6 +80,7 @@ def test_the_readmes_commands_run_in_its_order(command: list[str], checkout: _Ch
     assert command[0] == "verinfer"
     # Other tests run beside, and a build that stands back behind them would take too long.
     home, environment = checkout.home, {**os.environ, "PYTHONSAFEPATH": "1", "VERINFER_BUILD_NICE": "0"}
+    environment["VERINFER_PRIVATE_KEY"] = KEY
     arguments = [_with_free_ports(word, checkout) for word in command[1:]]
     process = [sys.executable, "-m", "verinfer.verifier", *arguments]
     if arguments[0] == "serve":
@@ -148,13 +153,6 @@ def test_the_readmes_numbers_are_the_committed_ones(suite: str) -> None:
     committed = (ROOT / f"scripts/benchmarks/results/{suite}.md").read_text()
     machine, table = committed.split("\n\n")[:2]
     assert shown[1].strip() == f"{machine}\n\n{table}".strip()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_until_ready(port: int) -> None:

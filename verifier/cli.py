@@ -34,6 +34,7 @@ _ORDER = (
     "infer",
     "verify",
     "policy",
+    "contract",
     "srs",
     "doctor",
 )

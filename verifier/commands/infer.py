@@ -14,6 +14,7 @@ from .. import files, keys, report
 from ..bundle import FILE_LIMITS, BundleFolder, open_bundle
 from ..digest import is_hex32, sha256
 from ..errors import Rejected, UsageError, VerinferError
+from ..evm.opened import read_request
 from ..policy import POLICY_LIMIT, TrustedPolicy, mark_first_use, parse_policy
 from ..samples import read_sample
 from ..statement import Mode
@@ -48,6 +49,12 @@ FIRST_USE = "policy-from-operator.json"
 )
 @click.option("--nonce", help="64 hex digits; made at random if absent.")
 @click.option(
+    "--request",
+    "request",
+    type=Existing,
+    help="Take the nonce of a request on chain: what 'contract request' wrote.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("receipt.json"), show_default=True
 )
 @click.option(
@@ -64,6 +71,7 @@ def command(
     audience: str | None,
     min_serial: int,
     nonce: str | None,
+    request: Path | None,
     out: Path,
     timeout: float,
     *,
@@ -78,6 +86,10 @@ def command(
     """
     if nonce is not None and not is_hex32(nonce):
         raise UsageError("usage", "--nonce takes 64 lower-case hex digits.")
+    if request is not None:
+        if nonce is not None:
+            raise UsageError("usage", "Give --nonce or --request; a request has its own nonce.")
+        nonce = read_request(request).nonce
     if (policy_path is None) != trust_on_first_use:
         raise UsageError(
             "usage", "Give --policy, or --trust-on-first-use to let the operator choose what you trust."

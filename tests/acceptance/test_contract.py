@@ -1,0 +1,191 @@
+"""Requests on a real chain, answered over HTTP and settled by anybody: the commands of `verinfer contract` with a real node."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import chdir
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from verinfer.circuits.package import Package
+from verinfer.verifier.cli import exit_code, verinfer
+from verinfer.verifier.errors import VerinferError
+
+from ..node import KEY, free_port, running
+from .conftest import Server
+
+SAMPLE = Path(__file__).parents[2] / "models" / "zoo" / "bmi" / "sample.json"
+
+
+@dataclass(frozen=True)
+class World:
+    """A client's folder with a policy, a service and a node."""
+
+    home: Path
+    url: str
+    rpc: str
+
+    def contract(self, command: str, *arguments: object, expect: int = 0, key: str = KEY) -> dict[str, Any]:
+        """What `verinfer contract COMMAND` says in JSON."""
+        return self.run("contract", command, *arguments, "--rpc-url", self.rpc, expect=expect, key=key)
+
+    def run(self, *arguments: object, expect: int = 0, key: str = KEY) -> dict[str, Any]:
+        """What a command says in JSON, or its error's code, field and message; its exit code must be `expect`.
+
+        In this process, since to start each would take longer than all else; the README's commands have their own.
+        """
+        runner = CliRunner(env={"VERINFER_PRIVATE_KEY": key})
+        with chdir(self.home):
+            done = runner.invoke(verinfer, [*map(str, arguments), "--json"], standalone_mode=False)
+        assert KEY not in done.output
+        if done.exception is not None:
+            assert isinstance(done.exception, VerinferError), done.exc_info
+            error = done.exception
+            assert exit_code(error) == expect, error
+            return {"code": error.code, "field": error.field, "message": error.message}
+        assert expect == 0
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    def ask(self, sample: Path, receipt: str, request: str) -> dict[str, Any]:
+        """The service's verified answer for a request."""
+        return self.run(
+            "infer",
+            sample,
+            "--policy",
+            "policy.json",
+            "--url",
+            self.url,
+            "--request",
+            request,
+            "--out",
+            receipt,
+        )
+
+    def pass_time(self, seconds: int) -> None:
+        """The chain's next block is so much later."""
+        for method, parameters in (("evm_increaseTime", [seconds]), ("evm_mine", [])):
+            body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+            assert "error" not in httpx.post(self.rpc, json=body).json()
+
+
+@pytest.fixture(scope="module")
+def world(bmi_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Everything running; the contract is the reusable one, not yet registered."""
+    home = tmp_path_factory.mktemp("contract")
+    package = home / "package"
+    shutil.copytree(bmi_package.folder, package)
+    server = Server(package=package, data=home / "data", log=home / "log")
+    server.start()
+    try:
+        with running(free_port()) as rpc:
+            made = World(home, str(server.http.base_url), rpc)
+            pins = ("--issuer", "data/service.pub.pem", "--out", "policy.json", "--allow-insecure-srs")
+            command = [sys.executable, "-m", "verinfer.verifier", "policy", "init", "package", *pins]
+            subprocess.run(command, cwd=home, check=True, capture_output=True)
+            made.run("contract", "build", "package", "--form", "reusable", "--allow-insecure-srs")
+            made.contract("deploy", "contract", "--consumer")
+            yield made
+    finally:
+        server.http.close()
+        server.stop()
+
+
+def test_a_request_is_settled_once(world: World) -> None:
+    """Request, inference with its nonce, settlement: the answer on chain is the one that the client verified.
+
+    Not before the circuit is registered, not twice, and not by another request's receipt; each refusal says why.
+    """
+    request = world.contract("request", SAMPLE, "--out", "one.json")
+    other = world.contract("request", SAMPLE, "--out", "two.json")
+    assert (request["request_id"], other["request_id"]) == (1, 2)
+    assert request["nonce"] != other["nonce"]
+    verdict = world.ask(SAMPLE, "one.receipt", "one.json")
+    assert verdict["nonce"] == request["nonce"]
+    settle = ("settle", "one.receipt", "--request", "one.json")
+    refused = world.contract(*settle, expect=1)
+    assert (refused["code"], refused["field"]) == ("chain-reverted", "ProofRejected")
+    assert "contract register" in refused["message"]
+    world.contract("register")
+    assert world.contract("verify", "one.receipt")["statement_digest"] == verdict["statement_digest"]
+    mixed = world.contract("settle", "one.receipt", "--request", "two.json", expect=1)
+    assert mixed["field"] == "OtherChallenge"
+    settled = world.contract(*settle)
+    manifest = json.loads((world.home / "contract" / "manifest.json").read_bytes())
+    spec = manifest["outputs"][0]["postprocessing"][0]
+    read = [
+        value / 2 ** settled["output_scale"] * float(multiply) + float(add)
+        for value, multiply, add in zip(settled["answer"], spec["multiply"], spec["add"], strict=True)
+    ]
+    assert read == pytest.approx(verdict["outputs"][0]["values"])
+    assert world.contract(*settle, expect=1)["field"] == "AlreadySettled"
+    price = json.loads((world.home / "contract" / "contract.json").read_bytes())["price"]
+    assert settled["gas"] == pytest.approx(price["settle"], rel=0.02)
+
+
+def test_an_answer_on_another_input_settles_nothing(world: World) -> None:
+    """A stranger's question with the request's public nonce has a valid receipt, which is of no use."""
+    world.contract("register")
+    world.contract("request", SAMPLE, "--out", "three.json")
+    other = world.home / "other.json"
+    other.write_text(json.dumps([1.0, 2.0, 3.0]))
+    world.ask(other, "three.receipt", "three.json")
+    refused = world.contract("settle", "three.receipt", "--request", "three.json", expect=1)
+    assert refused["field"] == "OtherInput"
+    assert world.contract("expire", "--request", "three.json", expect=1)["field"] == "DeadlineNotPassed"
+
+
+def test_a_late_answer_settles_nothing(world: World) -> None:
+    """After the deadline a request only expires, once."""
+    world.contract("request", SAMPLE, "--out", "late.json", "--seconds", "60")
+    world.ask(SAMPLE, "late.receipt", "late.json")
+    world.pass_time(3600)
+    refused = world.contract("settle", "late.receipt", "--request", "late.json", expect=1)
+    assert refused["field"] == "DeadlinePassed"
+    world.contract("expire", "--request", "late.json")
+    assert world.contract("expire", "--request", "late.json", expect=1)["field"] == "AlreadyExpired"
+
+
+def test_what_is_missing_is_named(world: World) -> None:
+    """No key, a key that is none, no node, a contract of somebody else's: a stable code, and the key is never shown."""
+    for key in ("", "not a key", KEY[:-1]):
+        assert world.contract("register", expect=2, key=key)["code"] == "account-missing"
+    nowhere = ("contract", "verify", SAMPLE, "--rpc-url", "http://127.0.0.1:9")
+    assert world.run(*nowhere, expect=4)["code"] == "chain-unreachable"
+    assert world.run("contract", "register", "--rpc-url", "ftp://x", expect=2)["code"] == "usage"
+    strange = ("--verifier", "0x" + "99" * 20)
+    assert world.contract("register", *strange, expect=1)["code"] == "code-mismatch"
+    assert world.contract("register", "--verifier", "0x1", expect=2)["code"] == "usage"
+    consumer = ("--consumer", "0x" + "99" * 20)
+    assert world.contract("request", SAMPLE, *consumer, expect=1)["code"] == "code-mismatch"
+
+
+def test_a_changed_folder_reaches_no_chain(world: World) -> None:
+    """Bytecode that is not what was built is refused before anything is sent."""
+    folder = world.home / "torn"
+    shutil.copytree(world.home / "contract", folder)
+    code = folder / "Verifier.bin"
+    code.write_bytes(code.read_bytes()[:-2] + b"00")
+    assert world.contract("deploy", "torn", expect=4)["code"] == "artifact-torn"
+    descriptor = folder / "contract.json"
+    descriptor.write_bytes(descriptor.read_bytes().replace(b'"Verifier.bin"', b'"../../../x.bin"'))
+    assert world.contract("deploy", "torn", expect=3)["code"] == "contract-malformed"
+
+
+def test_a_contract_is_not_built_by_accident(world: World) -> None:
+    """An insecure SRS is named first; what is there is not overwritten; prices in USD need both rates."""
+    assert world.run("contract", "build", "package", "--out", "x", expect=1)["code"] == "insecure-srs"
+    assert world.run("contract", "build", "package", expect=2)["code"] == "exists"
+    assert (
+        world.run("contract", "build", "package", "--out", "x", "--gas-price", 1, expect=2)["code"] == "usage"
+    )
+    assert not (world.home / "x").exists()

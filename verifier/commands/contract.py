@@ -1,0 +1,338 @@
+"""``verinfer contract``: build a circuit's verifier contract, deploy it, and settle requests with receipts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from eth_abi.abi import decode
+
+from .. import files
+from ..bundle import open_bundle, read_files
+from ..digest import sha256
+from ..errors import Rejected, UsageError
+from ..evm import calldata, chain
+from ..evm.build import build_contract
+from ..evm.calldata import Layout, OnChainProof, proof_of
+from ..evm.deployment import Deployment, find_consumer, find_verifier, write_deployment
+from ..evm.descriptor import CONSUMER, ContractFolder, compile_own, open_contract, write_contract
+from ..evm.harden import Form
+from ..evm.opened import OpenedRequest, read_request
+from ..evm.price import measure
+from ..evm.report import Rates, answer_text, as_json, as_text
+from ..evm.request import Request, input_hash, quantised
+from ..receipt import RECEIPT_LIMIT, parse_receipt
+from ..samples import read_sample
+from ..terminal import say
+from ..wire import validate
+
+Folder = click.Path(path_type=Path, exists=True, file_okay=False)
+File = click.Path(path_type=Path, exists=True, dir_okay=False)
+F = TypeVar("F", bound=Callable[..., Any])
+
+_json = click.option("--json", "as_json_", is_flag=True, help="The result as JSON.")
+_rpc = click.option("--rpc-url", required=True, help="A node's JSON-RPC, such as http://127.0.0.1:8545.")
+_contract = click.option(
+    "--contract",
+    "folder",
+    type=Folder,
+    default=Path("contract"),
+    show_default=True,
+    help="What 'contract build' made.",
+)
+_keystore = click.option(
+    "--keystore", type=File, help=f"A keystore file; default: the key in {chain.KEY_VARIABLE}."
+)
+_consumer = click.option(
+    "--consumer", help="The consumer's address; default: the one deployed from the folder."
+)
+
+
+@click.group("contract")
+def command() -> None:
+    """Check answers in a contract: build, deploy, request, settle."""
+
+
+@command.command("build")
+@click.argument("package", type=Folder)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("contract"), show_default=True)
+@click.option(
+    "--form",
+    type=click.Choice(["single", "reusable"]),
+    help="Default: a single contract for the circuit where it fits a chain, else the one for all circuits.",
+)
+@click.option(
+    "--allow-insecure-srs", is_flag=True, help="Build it although whoever made the SRS can forge proofs."
+)
+@click.option("--gas-price", type=click.FloatRange(min=0), help="Gwei per gas, for the table in USD.")
+@click.option("--token-price", type=click.FloatRange(min=0), help="USD per token, for the table in USD.")
+@_json
+def build(
+    package: Path,
+    out: Path,
+    form: Form | None,
+    gas_price: float | None,
+    token_price: float | None,
+    *,
+    allow_insecure_srs: bool,
+    as_json_: bool,
+) -> None:
+    """Build the verifier contract of PACKAGE (a circuit package, or a verify bundle), hardened, and say what it costs.
+
+    The same package gives the same code on every machine: compare the code hash with whoever deployed one.
+    """
+    if (gas_price is None) != (token_price is None):
+        raise UsageError("usage", "--gas-price and --token-price belong together.")
+    rates = None if gas_price is None or token_price is None else Rates(gas_price, token_price)
+    if out.exists():
+        raise UsageError("exists", f"{out} exists; remove it, or give another --out.")
+    content = read_files(package / "verify" if (package / "verify").is_dir() else package)
+    bundle = open_bundle(content, sha256(content["manifest.json"]))
+    Layout.of(bundle.manifest)
+    if bundle.provenance != "ceremony" and not allow_insecure_srs:
+        raise Rejected(
+            "insecure-srs",
+            "The circuit has an insecure local SRS: whoever made it can forge proofs, and would be paid for them. "
+            "For a trial give --allow-insecure-srs.",
+        )
+    step = _steps(quiet=as_json_)
+    step("verifier")
+    contract = build_contract(bundle, form=form)
+    step("consumer")
+    own = compile_own()
+    step("price")
+    price = measure(contract, bundle.manifest, own[CONSUMER])
+    made = write_contract(out, bundle, content["manifest.json"], contract, own, price)
+    _show(as_json(made, out, rates), as_text(made, out, rates), as_json=as_json_)
+
+
+@command.command("deploy")
+@click.argument("folder", type=Folder, default=Path("contract"))
+@_rpc
+@_keystore
+@click.option("--verifier", help="Use the verifier at this address, if its code is the built one's.")
+@click.option("--consumer", is_flag=True, help="Deploy a consumer of it, too.")
+@click.option("--registry", help="A ModelRegistry that the consumer follows.")
+@_json
+def deploy(
+    folder: Path,
+    rpc_url: str,
+    keystore: Path | None,
+    verifier: str | None,
+    registry: str | None,
+    *,
+    consumer: bool,
+    as_json_: bool,
+) -> None:
+    """Deploy the verifier in FOLDER, which 'contract build' made, and a consumer of it."""
+    contract, node, account = open_contract(folder), chain.connect(rpc_url), chain.read_account(keystore)
+    follows = chain.address(registry) if registry else None
+    result: dict[str, Any] = {"chain_id": node.chain_id}
+    if verifier is None:
+        sent = chain.send(node, account, None, contract.creation("Verifier"))
+        verifier = sent.address
+        result["gas"] = sent.gas
+    where = find_verifier(contract, node, verifier)
+    _remember(contract, node.chain_id, where, None)
+    result["verifier"] = where
+    if consumer:
+        descriptor = contract.descriptor
+        digest = bytes.fromhex(descriptor.vka_digest) if descriptor.vka_digest else None
+        model = calldata.constructor(
+            where, bytes.fromhex(descriptor.code_hash), digest, Layout.of(contract.manifest), follows
+        )
+        sent = chain.send(node, account, None, contract.creation(CONSUMER) + model)
+        consumes = find_consumer(contract, node, sent.address)
+        _remember(contract, node.chain_id, where, consumes)
+        result |= {"consumer": consumes, "consumer_gas": sent.gas}
+    text = "\n".join(f"{name:<14} {value}" for name, value in result.items())
+    if contract.descriptor.form == "reusable":
+        text += "\nnext: verinfer contract register, once for each circuit on this verifier"
+    _show(result, f"DEPLOYED\n{text}", as_json=as_json_)
+
+
+@command.command("register")
+@click.argument("folder", type=Folder, default=Path("contract"))
+@_rpc
+@_keystore
+@click.option(
+    "--verifier", help="The reusable verifier's address; default: the one deployed from the folder."
+)
+@_json
+def register(
+    folder: Path, rpc_url: str, keystore: Path | None, verifier: str | None, *, as_json_: bool
+) -> None:
+    """Register the circuit's VKA with the reusable verifier; with a single verifier there is nothing to do."""
+    contract = open_contract(folder)
+    if contract.descriptor.form == "single":
+        raise UsageError("usage", "A single verifier holds its circuit's key; there is nothing to register.")
+    node, account = chain.connect(rpc_url), chain.read_account(keystore)
+    where = find_verifier(contract, node, verifier)
+    sent = chain.send(node, account, where, calldata.register(contract.vka))
+    result = {"verifier": where, "vka_digest": contract.descriptor.vka_digest, "gas": sent.gas}
+    _show(result, f"REGISTERED  {result['vka_digest']} with {where}, {sent.gas:,} gas", as_json=as_json_)
+
+
+@command.command("verify")
+@click.argument("receipt", type=File)
+@_contract
+@_rpc
+@click.option("--verifier", help="The verifier's address; default: the one deployed from the folder.")
+@_json
+def verify(receipt: Path, folder: Path, rpc_url: str, verifier: str | None, *, as_json_: bool) -> None:
+    """Ask the verifier on chain about RECEIPT's proof; nothing is sent, and no policy is looked at."""
+    contract, node = open_contract(folder), chain.connect(rpc_url)
+    given = _proof(receipt, contract)
+    where = find_verifier(contract, node, verifier)
+    data = calldata.verify(given, contract.vka)
+    output = chain.call(node, where, data)
+    digest = output[32:64].hex() if contract.vka else None
+    if int.from_bytes(output[:32], "big") != 1 or digest != contract.descriptor.vka_digest:
+        raise Rejected("chain-reverted", "The verifier does not accept the proof.")
+    gas = chain.estimate(node, where, data)
+    result = {"verifier": where, "statement_digest": given.statement, "gas": gas}
+    text = f"ACCEPTED  by the verifier at {where}: the proof is of this statement and circuit; {gas:,} gas in a transaction"
+    _show(result, text, as_json=as_json_)
+
+
+@command.command("request")
+@click.argument("sample", type=File)
+@_contract
+@_rpc
+@_keystore
+@_consumer
+@click.option(
+    "--seconds",
+    type=click.IntRange(min=1, max=10 * 365 * 86400),
+    default=3600,
+    show_default=True,
+    help="How long the request can be settled.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("request.json"), show_default=True
+)
+@_json
+def request(
+    sample: Path,
+    folder: Path,
+    rpc_url: str,
+    keystore: Path | None,
+    consumer: str | None,
+    seconds: int,
+    out: Path,
+    *,
+    as_json_: bool,
+) -> None:
+    """Open a request for the model's answer on SAMPLE, and write what 'infer' and 'settle' need to know of it."""
+    contract, node, account = open_contract(folder), chain.connect(rpc_url), chain.read_account(keystore)
+    values = quantised(contract.manifest, read_sample(sample, contract.manifest.inputs))
+    hashed = input_hash(contract.manifest, values)
+    where = find_consumer(contract, node, consumer)
+    deadline = chain.now(node) + seconds
+    data = calldata.request(bytes.fromhex(hashed), deadline)
+    sent = chain.send(node, account, where, data)
+    number = chain.requested(sent, where)
+    opened = Request(
+        chain_id=node.chain_id,
+        consumer=where,
+        requester=account.address,
+        request_id=number,
+        deadline=deadline,
+        model_pin=contract.descriptor.model_pin,
+        input_hash=hashed,
+    )
+    if chain.call(node, where, calldata.nonce_of(number)).hex() != opened.nonce:
+        raise Rejected("code-mismatch", "The consumer gives the request another nonce than its rules say.")
+    body = {
+        "type": "urn:verinfer:request:v1",
+        **{name: getattr(opened, name) for name in OpenedRequest.model_fields if name != "type"},
+    }
+    made = validate(OpenedRequest, body, code="contract-malformed")
+    files.write_atomically(out, made.canonical() + b"\n")
+    text = (
+        f"REQUESTED  {number} at {where}, {sent.gas:,} gas\n  nonce      {opened.nonce}\n  kept as    {out}"
+    )
+    _show({**made.to_json(), "gas": sent.gas, "file": str(out)}, text, as_json=as_json_)
+
+
+@command.command("settle")
+@click.argument("receipt", type=File)
+@click.option("--request", "request_", type=File, default=Path("request.json"), show_default=True)
+@_contract
+@_rpc
+@_keystore
+@_json
+def settle(
+    receipt: Path, request_: Path, folder: Path, rpc_url: str, keystore: Path | None, *, as_json_: bool
+) -> None:
+    """Settle a request with RECEIPT's proof: simulated first, built from the receipt and the manifest alone."""
+    contract, node, account = open_contract(folder), chain.connect(rpc_url), chain.read_account(keystore)
+    given, opened = _proof(receipt, contract), read_request(request_)
+    where = _consumer_of(contract, node, opened)
+    number = opened.request_id
+    sent = chain.send(node, account, where, calldata.settle(number, given, contract.vka))
+    (answer,) = decode(["int64[]"], chain.call(node, where, calldata.answer_of(number)))
+    result = {
+        "request_id": number,
+        "consumer": where,
+        "transaction": sent.transaction,
+        "gas": sent.gas,
+        "answer": list(answer),
+        "output_scale": contract.descriptor.output_scale,
+    }
+    text = f"SETTLED  {number}: {answer_text(contract.manifest, answer)}; {sent.gas:,} gas"
+    _show(result, text, as_json=as_json_)
+
+
+@command.command("expire")
+@click.option("--request", "request_", type=File, default=Path("request.json"), show_default=True)
+@_contract
+@_rpc
+@_keystore
+@_json
+def expire(request_: Path, folder: Path, rpc_url: str, keystore: Path | None, *, as_json_: bool) -> None:
+    """Close a request that was not settled before its deadline."""
+    contract, node, account = open_contract(folder), chain.connect(rpc_url), chain.read_account(keystore)
+    opened = read_request(request_)
+    where = _consumer_of(contract, node, opened)
+    sent = chain.send(node, account, where, calldata.expire(opened.request_id))
+    result = {"request_id": opened.request_id, "consumer": where, "gas": sent.gas}
+    _show(result, f"EXPIRED  {opened.request_id}; {sent.gas:,} gas", as_json=as_json_)
+
+
+def _proof(receipt: Path, contract: ContractFolder) -> OnChainProof:
+    return proof_of(parse_receipt(files.read(receipt, limit=RECEIPT_LIMIT)), contract.manifest)
+
+
+def _consumer_of(contract: ContractFolder, node: chain.Node, opened: OpenedRequest) -> str:
+    if opened.chain_id != node.chain_id:
+        raise UsageError("usage", f"The request is on chain {opened.chain_id}, the node on {node.chain_id}.")
+    return find_consumer(contract, node, opened.consumer)
+
+
+def _remember(contract: ContractFolder, chain_id: int, verifier: str, consumer: str | None) -> None:
+    found = {"verifier": verifier} if consumer is None else {"verifier": verifier, "consumer": consumer}
+    body = {"type": "urn:verinfer:deployment:v1", "chain_id": chain_id, **found}
+    write_deployment(contract, validate(Deployment, body, code="contract-malformed"))
+
+
+def _steps(*, quiet: bool) -> Callable[[str], None]:
+    """Says what is being done, on standard error: each step takes a second or several."""
+
+    def step(name: str) -> None:
+        if not quiet:
+            click.echo(f"  {name}", err=True)
+            sys.stderr.flush()
+
+    return step
+
+
+def _show(result: dict[str, Any], text: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        say(text)

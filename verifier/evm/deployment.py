@@ -1,0 +1,88 @@
+"""What was deployed of a contract folder, on each chain: ``deployments/<chain id>.json`` in the folder.
+
+It says where things are, nothing else: whoever uses an address checks what lies there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from .. import files, strict_json
+from ..errors import CouldNotCheck, Rejected, UsageError
+from ..wire import Positive, Wire, validate
+from . import chain
+from .chain import Node
+from .descriptor import ContractFolder
+from .opened import Address
+from .words import keccak256, selector
+
+_LIMIT = 1 << 16
+
+
+class Deployment(Wire):
+    """Addresses on one chain."""
+
+    type: Literal["urn:verinfer:deployment:v1"]
+    chain_id: Positive
+    verifier: Address
+    consumer: Address | None = None
+
+
+def write_deployment(contract: ContractFolder, deployment: Deployment) -> None:
+    """Remember where things are; raises `CouldNotCheck` (``not-writable``, …)."""
+    path = _path(contract.folder, deployment.chain_id)
+    files.make_folder(path.parent)
+    files.write_atomically(path, deployment.canonical() + b"\n")
+
+
+def find_verifier(contract: ContractFolder, node: Node, given: str | None) -> str:
+    """The verifier's address, given or remembered, once its code is the built contract's.
+
+    Raises `UsageError` (``not-deployed``), `Rejected` (``code-mismatch``) or what a node's failure raises.
+    """
+    where = chain.address(given) if given else _read(contract, node).verifier
+    found = keccak256(chain.code_at(node, where)).hex()
+    if found != contract.descriptor.code_hash:
+        raise Rejected(
+            "code-mismatch", f"The code at {where} is not the hardened verifier: its hash is {found}."
+        )
+    return where
+
+
+def find_consumer(contract: ContractFolder, node: Node, given: str | None) -> str:
+    """The consumer's address, given or remembered, once it says that it takes answers of this model.
+
+    Raises as `find_verifier` does.
+    """
+    where = chain.address(given) if given else _read(contract, node).consumer
+    if where is None:
+        raise UsageError(
+            "not-deployed", "No consumer was deployed here; run 'verinfer contract deploy --consumer'."
+        )
+    if not chain.code_at(node, where):
+        raise Rejected("code-mismatch", f"There is no contract at {where}.")
+    pin = chain.call(node, where, selector("modelPin()")).hex()
+    if pin != contract.descriptor.model_pin:
+        raise Rejected(
+            "code-mismatch", f"The consumer at {where} takes answers of another model: its pin is {pin}."
+        )
+    return where
+
+
+def _read(contract: ContractFolder, node: Node) -> Deployment:
+    path = _path(contract.folder, node.chain_id)
+    try:
+        data = files.read(path, limit=_LIMIT)
+    except CouldNotCheck as error:
+        raise UsageError(
+            "not-deployed",
+            f"Nothing of {contract.folder} was deployed on chain {node.chain_id}; run 'verinfer contract deploy', "
+            "or give the address.",
+        ) from error
+    value = strict_json.parse(data, limit=_LIMIT, what="deployment")
+    return validate(Deployment, value, code="contract-malformed")
+
+
+def _path(folder: Path, chain_id: int) -> Path:
+    return folder / "deployments" / f"{chain_id}.json"

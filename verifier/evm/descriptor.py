@@ -1,0 +1,247 @@
+"""The contract folder: what `verinfer contract build` writes, and what everything else about a contract starts from.
+
+``contract.json`` describes the deployment: which circuit, which code hash, how the instances lie, what a chain must offer.
+It lists the other files with their digests; opening checks every one, so a torn or exchanged file never reaches a chain.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from .. import files, strict_json
+from ..bundle import Bundle
+from ..digest import sha256
+from ..errors import CouldNotCheck, Malformed, UsageError
+from ..manifest import Manifest, ModelIdentity, Tensor, parse_manifest
+from ..wire import Hex32, Items, Natural, Positive, Text, Wire, validate
+from . import solc
+from .build import CODE_LIMIT, RUNS, Contract
+from .calldata import Layout
+from .price import Price
+
+CONTRACT_TYPE = "urn:verinfer:contract:v1"
+DESCRIPTOR = "contract.json"
+FILE_LIMIT = 16 << 20
+
+PRECOMPILES = (2, 5, 6, 7, 8)
+"""sha256 (the challenge), modexp, and BN254's addition, multiplication and pairing."""
+
+OWN_RUNS = 200
+CONSUMER = "InferenceConsumer"
+REGISTRY = "ModelRegistry"
+_OWN = {
+    "IVerinferVerifier.sol": None,
+    "InferenceConsumer.sol": CONSUMER,
+    "ModelRegistry.sol": REGISTRY,
+    "examples/ClassOnePayout.sol": "ClassOnePayout",
+}
+"""verinfer's own sources, and the contract of each that is deployed."""
+
+
+class Compiler(Wire):
+    """What made the bytecode; with the same, anybody gets the same."""
+
+    solc: Text
+    evm_version: Text
+    verifier_runs: Positive
+    other_runs: Positive
+
+
+class Requires(Wire):
+    """What a chain must offer."""
+
+    evm_version: Text
+    precompiles: Items[Positive]
+    code_limit: Positive
+
+
+class Descriptor(Wire):
+    """``contract.json``."""
+
+    type: Literal["urn:verinfer:contract:v1"]
+    circuit: Hex32
+    model: ModelIdentity
+    proof_system: Text
+    srs: Literal["ceremony", "insecure-local"]
+    form: Literal["single", "reusable"]
+    contract: Text
+    code_hash: Hex32
+    vka_digest: Hex32 | None = None
+    model_pin: Hex32
+    proof_bytes: Positive
+    layout: Annotated[Items[Tensor], Field(min_length=3)]
+    instances: Positive
+    inputs: Positive
+    outputs: Positive
+    output_scale: Natural
+    compiler: Compiler
+    requires: Requires
+    sizes: dict[Text, Natural]
+    price: Price
+    files: dict[Text, Hex32]
+
+
+@dataclass(frozen=True, slots=True)
+class ContractFolder:
+    """An opened contract folder; every file had the recorded digest when it was opened."""
+
+    folder: Path
+    descriptor: Descriptor
+    manifest: Manifest
+    content: Mapping[str, bytes]
+
+    @property
+    def vka(self) -> tuple[bytes, ...]:
+        """The circuit's words, with a reusable verifier."""
+        if self.descriptor.form == "single":
+            return ()
+        return tuple(bytes.fromhex(word) for word in json.loads(self.content["vka.json"]))
+
+    def creation(self, name: str) -> bytes:
+        """The code that deploys the contract `name`."""
+        return bytes.fromhex(self.content[f"{name}.bin"].decode())
+
+    def abi(self, name: str) -> list[dict[str, Any]]:
+        """The ABI of the contract `name`."""
+        found: list[dict[str, Any]] = json.loads(self.content[f"{name}.abi.json"])
+        return found
+
+
+def write_contract(
+    out: Path,
+    bundle: Bundle,
+    manifest: bytes,
+    contract: Contract,
+    own: Mapping[str, solc.Compiled],
+    price: Price,
+) -> Descriptor:
+    """Write the folder `out`, which must not exist, with verinfer's `own` contracts too; it appears whole or not at all.
+
+    Raises `UsageError` (``exists``, ``outputs-unlike``), `CouldNotCheck` (``disk-full``, ``not-writable``, …).
+    """
+    if out.exists():
+        raise UsageError("exists", f"{out} exists; remove it, or give another --out.")
+    content = _content(contract, own, manifest)
+    descriptor = _describe(bundle, contract, own, price, content)
+    with files.folder_aside(out) as aside:
+        made = aside / out.name
+        for name, data in content.items():
+            files.make_folder((made / name).parent)
+            files.write_atomically(made / name, data)
+        files.write_atomically(made / DESCRIPTOR, descriptor.canonical() + b"\n")
+        try:
+            made.rename(out)
+        except OSError as error:
+            raise UsageError("exists", f"{out} exists; remove it, or give another --out.") from error
+    return descriptor
+
+
+def open_contract(folder: Path) -> ContractFolder:
+    """Open and check a contract folder; raises `CouldNotCheck` (``file-missing``, ``artifact-torn``) or `Malformed`."""
+    data = files.read(folder / DESCRIPTOR, limit=FILE_LIMIT)
+    value = strict_json.parse(data, limit=FILE_LIMIT, what=DESCRIPTOR)
+    descriptor = validate(Descriptor, value, code="contract-malformed")
+    content: dict[str, bytes] = {}
+    for name, digest in descriptor.files.items():
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise Malformed("contract-malformed", "contract.json names a file outside its folder.")
+        content[name] = files.read(folder / name, limit=FILE_LIMIT)
+        if sha256(content[name]) != digest:
+            raise CouldNotCheck(
+                "artifact-torn", f"{folder / name} is not the file that was built; build it again."
+            )
+    manifest = parse_manifest(content["manifest.json"])
+    if manifest.digest != descriptor.circuit or manifest.layout != descriptor.layout:
+        raise Malformed("contract-malformed", "contract.json is of another circuit than manifest.json.")
+    return ContractFolder(folder, descriptor, manifest, content)
+
+
+def compile_own() -> dict[str, solc.Compiled]:
+    """Verinfer's own contracts, by name."""
+    names = {file: name for file, name in _OWN.items() if name is not None}
+    return solc.compile_sources(own_sources(), names, runs=OWN_RUNS)
+
+
+def own_sources() -> dict[str, str]:
+    """Verinfer's own Solidity, by file name."""
+    return {name: (solc.CONTRACTS / name).read_text() for name in _OWN}
+
+
+def _content(contract: Contract, own: Mapping[str, solc.Compiled], manifest: bytes) -> dict[str, bytes]:
+    content = {
+        "manifest.json": manifest,
+        "Verifier.sol": contract.source.encode(),
+        **_artifacts("Verifier", contract.compiled),
+        **{f"contracts/{name}": text.encode() for name, text in own_sources().items()},
+    }
+    for name, compiled in own.items():
+        content |= _artifacts(name, compiled)
+    if contract.vka:
+        content["vka.json"] = _json([word.hex() for word in contract.vka])
+    return content
+
+
+def _artifacts(name: str, compiled: solc.Compiled) -> dict[str, bytes]:
+    return {
+        f"{name}.abi.json": _json(compiled.abi),
+        f"{name}.bin": compiled.creation.hex().encode(),
+        f"{name}.runtime.bin": compiled.runtime.hex().encode(),
+    }
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1).encode() + b"\n"
+
+
+def _describe(
+    bundle: Bundle,
+    contract: Contract,
+    own: Mapping[str, solc.Compiled],
+    price: Price,
+    content: Mapping[str, bytes],
+) -> Descriptor:
+    manifest, layout = bundle.manifest, Layout.of(bundle.manifest)
+    sizes = {name: len(compiled.runtime) for name, compiled in {"Verifier": contract.compiled, **own}.items()}
+    vka = {} if contract.vka_digest is None else {"vka_digest": contract.vka_digest}
+    return validate(
+        Descriptor,
+        {
+            "type": CONTRACT_TYPE,
+            "circuit": bundle.circuit,
+            "model": manifest.model.to_json(),
+            "proof_system": f"{manifest.proof_system.name} {manifest.proof_system.version}",
+            "srs": bundle.provenance,
+            "form": contract.form,
+            "contract": contract.name,
+            "code_hash": contract.code_hash,
+            **vka,
+            "model_pin": contract.model_pin,
+            "proof_bytes": manifest.proof_system.proof_bytes,
+            "layout": [tensor.to_json() for tensor in manifest.layout],
+            "instances": sum(tensor.size for tensor in manifest.layout),
+            "inputs": layout.inputs,
+            "outputs": layout.outputs,
+            "output_scale": layout.output_scale,
+            "compiler": {
+                "solc": solc.version(),
+                "evm_version": solc.EVM_VERSION,
+                "verifier_runs": RUNS,
+                "other_runs": OWN_RUNS,
+            },
+            "requires": {
+                "evm_version": solc.EVM_VERSION,
+                "precompiles": list(PRECOMPILES),
+                "code_limit": CODE_LIMIT,
+            },
+            "sizes": sizes,
+            "price": price.to_json(),
+            "files": {name: sha256(data) for name, data in content.items()},
+        },
+        code="contract-malformed",
+    )
