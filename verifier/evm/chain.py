@@ -185,8 +185,9 @@ def _told() -> Iterator[None]:
             f"The transaction was not included in {_INCLUSION_SECONDS} s; look for it before a retry.",
         ) from error
     except (RequestException, OSError) as error:
+        # Without its text: that holds the address, which may hold a secret.
         raise CouldNotCheck(
-            "chain-unreachable", f"The node does not answer: {printable(str(error), most=160)}"
+            "chain-unreachable", f"The node does not answer ({type(error).__name__}); is --rpc-url right?"
         ) from error
     except (Web3Exception, ValueError, TypeError, KeyError) as error:
         raise CouldNotCheck("chain-refused", f"The node says: {printable(str(error))}") from error

@@ -32,6 +32,9 @@ CONTRACTS = Path(__file__).parents[1] / "contracts"
 EVM_VERSION = "cancun"
 _LOCK = ("package.json", "package-lock.json")
 _COMPILER = "node_modules/solc/solc.js"
+_MODULES = (Path("/usr/share/nodejs"),)
+"""Where Debian keeps parts of Node itself."""
+
 _INSTALL_SECONDS = 600
 LIMITS = Limits(
     # Node reserves address space that it never uses, so that only the memory it touches could be limited, and the kernel does
@@ -107,7 +110,7 @@ def _ask(question: dict[str, Any]) -> dict[str, Any]:
                 node,
                 [_HEAP, str(home / _COMPILER), "--standard-json"],
                 given=given,
-                reads=[home],
+                reads=[home, *_MODULES],
                 environment=_ENVIRONMENT,
                 limits=LIMITS,
                 directory=directory,

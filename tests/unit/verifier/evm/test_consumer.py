@@ -13,6 +13,7 @@ from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
 from verinfer.circuits.prove import prover_for
 from verinfer.verifier.digest import challenge
+from verinfer.verifier.errors import UsageError
 from verinfer.verifier.evidence import EzklProof
 from verinfer.verifier.evm import calldata
 from verinfer.verifier.evm.build import Contract
@@ -238,6 +239,13 @@ def test_time_runs_out(world: World) -> None:
         world.chain.call(world.consumer, calldata.answer_of(request.request_id))
     with pytest.raises(Reverted, match="DeadlinePassed"):
         world.opened(world.consumer, deadline=START - 1)
+
+
+def test_a_circuit_that_hides_its_input_has_no_consumer(hashed_package: Package) -> None:
+    """Its challenge is not among the instances as the consumer looks for it; the error says so before anything is built."""
+    with pytest.raises(UsageError) as caught:
+        Layout.of(hashed_package.manifest)
+    assert caught.value.code == "inputs-hidden"
 
 
 def test_a_consumer_pins_its_verifier(world: World) -> None:
