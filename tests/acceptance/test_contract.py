@@ -80,7 +80,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(bmi_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Everything running; the contract is the reusable one, not yet registered."""
+    """Everything running; the contract is the reusable one."""
     home = tmp_path_factory.mktemp("contract")
     package = home / "package"
     shutil.copytree(bmi_package.folder, package)
@@ -103,7 +103,7 @@ def world(bmi_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def test_a_request_is_settled_once(world: World) -> None:
     """Request, inference with its nonce, settlement: the answer on chain is the one that the client verified.
 
-    Not before the circuit is registered, not twice, and not by another request's receipt; each refusal says why.
+    Not twice, and not by another request's receipt; each refusal says why.
     """
     request = world.contract("request", SAMPLE, "--out", "one.json")
     other = world.contract("request", SAMPLE, "--out", "two.json")
@@ -112,10 +112,6 @@ def test_a_request_is_settled_once(world: World) -> None:
     verdict = world.ask(SAMPLE, "one.receipt", "one.json")
     assert verdict["nonce"] == request["nonce"]
     settle = ("settle", "one.receipt", "--request", "one.json")
-    refused = world.contract(*settle, expect=1)
-    assert (refused["code"], refused["field"]) == ("chain-reverted", "ProofRejected")
-    assert "contract register" in refused["message"]
-    world.contract("register")
     assert world.contract("verify", "one.receipt")["statement_digest"] == verdict["statement_digest"]
     mixed = world.contract("settle", "one.receipt", "--request", "two.json", expect=1)
     assert mixed["field"] == "OtherChallenge"
@@ -134,7 +130,6 @@ def test_a_request_is_settled_once(world: World) -> None:
 
 def test_an_answer_on_another_input_settles_nothing(world: World) -> None:
     """A stranger's question with the request's public nonce has a valid receipt, which is of no use."""
-    world.contract("register")
     world.contract("request", SAMPLE, "--out", "three.json")
     other = world.home / "other.json"
     other.write_text(json.dumps([1.0, 2.0, 3.0]))
@@ -153,6 +148,20 @@ def test_a_late_answer_settles_nothing(world: World) -> None:
     assert refused["field"] == "DeadlinePassed"
     world.contract("expire", "--request", "late.json")
     assert world.contract("expire", "--request", "late.json", expect=1)["field"] == "AlreadyExpired"
+
+
+def test_a_circuit_joins_a_verifier_that_is_there(world: World) -> None:
+    """The one reusable verifier is used again, by a consumer of its own; a proof is accepted once the circuit is registered."""
+    first = json.loads((world.home / "contract" / "deployments" / "31337.json").read_bytes())
+    shutil.copytree(world.home / "contract", world.home / "again")
+    shared = world.contract("deploy", "again", "--verifier", first["verifier"], "--consumer")
+    assert shared["verifier"] == first["verifier"]
+    assert shared["consumer"] != first["consumer"]
+    assert "gas" not in shared
+    world.contract("register", "again")
+    world.contract("request", SAMPLE, "--contract", "again", "--out", "again.json")
+    world.ask(SAMPLE, "again.receipt", "again.json")
+    world.contract("settle", "again.receipt", "--request", "again.json", "--contract", "again")
 
 
 def test_what_is_missing_is_named(world: World) -> None:

@@ -128,15 +128,21 @@ def deploy(
     consumer: bool,
     as_json_: bool,
 ) -> None:
-    """Deploy the verifier in FOLDER, which 'contract build' made, and a consumer of it."""
+    """Deploy the verifier in FOLDER, which 'contract build' made, and a consumer of it.
+
+    With a new reusable verifier the circuit is registered, too; one that is there may serve many: --verifier, then 'register'.
+    """
     contract, node, account = open_contract(folder), chain.connect(rpc_url), chain.read_account(keystore)
     follows = chain.address(registry) if registry else None
     result: dict[str, Any] = {"chain_id": node.chain_id}
-    if verifier is None:
+    fresh = verifier is None
+    if fresh:
         sent = chain.send(node, account, None, contract.creation("Verifier"))
         verifier = sent.address
         result["gas"] = sent.gas
     where = find_verifier(contract, node, verifier)
+    if fresh and contract.vka:
+        result["register_gas"] = chain.send(node, account, where, calldata.register(contract.vka)).gas
     _remember(contract, node.chain_id, where, None)
     result["verifier"] = where
     if consumer:
@@ -150,8 +156,8 @@ def deploy(
         _remember(contract, node.chain_id, where, consumes)
         result |= {"consumer": consumes, "consumer_gas": sent.gas}
     text = "\n".join(f"{name:<14} {value}" for name, value in result.items())
-    if contract.descriptor.form == "reusable":
-        text += "\nnext: verinfer contract register, once for each circuit on this verifier"
+    if contract.vka and not fresh:
+        text += "\nunless this circuit is registered there: verinfer contract register"
     _show(result, f"DEPLOYED\n{text}", as_json=as_json_)
 
 
