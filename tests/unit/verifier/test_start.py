@@ -7,6 +7,8 @@ import sys
 
 START = """
 import signal, sys, types
+# Whatever this process inherited: a shell's background jobs ignore interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Watched(types.ModuleType):
     @property
     def main(self):
