@@ -75,6 +75,10 @@ class Graph:
         """The node that makes a tensor, or None for inputs and initializers."""
         return self._producers.get(name)
 
+    def consumers(self, name: str) -> list[onnx.NodeProto]:
+        """The nodes that use a tensor, each once for each time it does."""
+        return self._uses.get(name, [])
+
     def only_consumer(self, name: str) -> onnx.NodeProto | None:
         """The one node that uses a tensor, once, and nobody outside sees it; else None."""
         uses = self._uses.get(name, [])
@@ -171,6 +175,14 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
             value = helper.get_attribute_value(item)
             return value.decode() if isinstance(value, bytes) else value
     return default
+
+
+def reduce_last(graph: Graph, operator: str, name: str, output: str) -> str:
+    """Write a reduction over the last axis, which stays with size 1; axes are an input since opset 13 or 18."""
+    if graph.opset < (13 if operator == "ReduceSum" else 18):
+        return graph.emit(operator, [name], output, axes=[-1], keepdims=1)
+    axes = graph.new_constant(np.array([-1], np.int64), f"{output}.axes")
+    return graph.emit(operator, [name, axes], output, keepdims=1)
 
 
 def optional_input(node: onnx.NodeProto, index: int) -> str:
