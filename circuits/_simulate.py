@@ -16,11 +16,11 @@ import onnx
 
 from verinfer.verifier.digest import CHALLENGE_NAME
 
-from .plan import read_plan
+from .plan import CURVES, EXPONENTIALS, read_plan
 from .rewrite.derived import derive
 from .rewrite.fixed_point import lower, twin
 from .rewrite.rules import RULES
-from .rewrite.sites import find_sites
+from .rewrite.sites import find_sites, with_sums
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -56,14 +56,17 @@ def write_lowered(*, model: str, output: str, plan: dict[str, Any]) -> None:
 
 
 def peaks(*, model: str, inputs: str, names: list[str]) -> list[float]:
-    """The largest absolute fp32 value of each named tensor over all samples of an NPZ file."""
-    network = _load(model)
+    """The largest absolute fp32 value of each named number's tensor over all samples of an NPZ file, 0 of what has none."""
+    network = with_sums(_load(model))
     given = {value.name for value in network.graph.input}
-    wanted = [name for name in names if name not in given]
+    labels = (EXPONENTIALS, CURVES)
+    wanted = [name for name in names if name not in given and name not in labels]
     known = {value.name for value in network.graph.output}
     network.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in known)
     session, samples = _session(network), _samples(inputs)
-    found = {name: float(np.abs(samples[name]).max()) for name in names if name in given}
+    found = {name: float(np.abs(samples[name]).max()) for name in names if name in given} | dict.fromkeys(
+        labels, 0.0
+    )
     for name in wanted:
         found[name] = 0.0
     for feed in _feeds(samples):
@@ -94,6 +97,13 @@ def widest(*, model: str, usual: str, unusual: str) -> str:
     return str(names[int(np.argmax(beyond))])
 
 
+def prices(*, model: str, plans: list[dict[str, Any]]) -> list[dict[str, int]]:
+    """Cells and tables of each plan, which need no sample."""
+    network = _load(model)
+    twins = (twin(network, read_plan(plan)) for plan in plans)
+    return [{"cells": made.cells, "tables": made.tables} for made in twins]
+
+
 def simulate(
     *, model: str, plans: list[dict[str, Any]], inputs: str, most: int, margin: float
 ) -> list[dict[str, Any]]:
@@ -122,7 +132,13 @@ def _simulate(
         for name, value in zip(names[count:], results[count:], strict=True):
             bounds = ranges[made.tabled[name]]
             bounds[:] = [min(bounds[0], int(value.min())), max(bounds[1], int(value.max()))]
-    return {"outputs": outputs, "ranges": ranges, "fractions": made.fractions, "cells": made.cells}
+    return {
+        "outputs": outputs,
+        "ranges": ranges,
+        "fractions": made.fractions,
+        "cells": made.cells,
+        "tables": made.tables,
+    }
 
 
 def _load(path: str) -> onnx.ModelProto:

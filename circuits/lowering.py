@@ -8,40 +8,50 @@ Deterministic: grid, then one pass of descent over the first sixteen numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from math import ceil, log2
+from math import ceil, inf, log2
 from pathlib import Path
 from typing import Any
 
 from .calibrate import MARGIN, Fidelity, Reference, agree, good
 from .native import Workplace
-from .plan import Plan, Product, Sites, Value, read_plan
+from .plan import CURVES, Plan, Product, Sites, Value, read_plan
 from .targets import Targets
 
 SCALES = (3, 4, 5, 6, 8)
 ACTIVATION_BITS = (5, 6, 7, 8, 10)
 WEIGHT_BITS = (4, 5, 6, 8, 11)
+CURVE_BITS = (0, -1, -2)
+"""How many more bits than other values curves have after the point."""
 LARGEST_TABLE = 1 << 17
 LEAST_SCALE, LEAST_BITS = 3, 3
 """What the search may come down to; below that a circuit has hardly any weights left."""
+MOST_BITS = 128
+"""More than any search gives: whoever rebuilds a stranger's lowering writes a node for each."""
+_PLAIN = 4
+"""What a cell costs without tables, counted in what each kind of table adds to it: its argument and its selector."""
 _SLACK = 1.1
 """Tables reach this much beyond what the samples, scaled by the margin, need."""
+
+_LOGARITHM = 2
+"""Bits that logarithms have more than other values."""
 
 _FIRST, _SCREEN = 6, 24
 _CHUNK = 12
 _KEPT = 6
-_MOST_STEPS = 16
+_MOST_STEPS, _FEW_STEPS = 96, 16
 """Numbers that the descent tries to lower; an unrolled network has hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A plan that was tried: cells that depend on it, the range of its tables with the margin, and how it does."""
+    """A plan that was tried: cells and tables, the range of its tables with the margin, and how it does."""
 
     plan: Plan
     cells: int
+    tables: int
     low: int
     high: int
     fidelity: Fidelity
@@ -56,9 +66,19 @@ class Trial:
         return self.high - self.low + 1
 
     @property
+    def rows(self) -> int:
+        """What every circuit must have for its tables, whatever its cells."""
+        return 1 << self.table.bit_length()
+
+    @property
     def cost(self) -> int:
-        """What plans are ordered by: cells, and the table that every circuit must have room for."""
-        return self.cells + self.table
+        """What plans are ordered by: cells, or the rows that every circuit must have for its tables; dearer with each table."""
+        return _dear(max(self.cells, self.rows) + (self.cells + self.table) // 4, self.tables)
+
+
+def _dear(cells: int, tables: int) -> int:
+    """Cells, dearer with each kind of table."""
+    return cells * (_PLAIN + tables) // (_PLAIN + 1)
 
 
 def read_trial(trial: Mapping[str, Any]) -> Trial:
@@ -85,6 +105,8 @@ def fault_of(plan: Plan, sites: Sites) -> str | None:
         return "the lowering has other numbers than the network has places for them"
     if plan.scale < LEAST_SCALE:
         return f"the lowering's inputs have {plan.scale} fraction bits"
+    if any(abs(number) > MOST_BITS for number in (*plan.weights, *plan.fractions)):
+        return f"the lowering has numbers of more than {MOST_BITS} bits"
     for item, exponent in zip(sites.products, plan.weights, strict=True):
         bits = exponent + ceil(log2(item.largest)) + 1
         if not item.integral and bits < LEAST_BITS:
@@ -108,32 +130,42 @@ def search(
     expected = reference.outputs
     run = _Runner(network, inputs, reference, targets, place)
     grid = [
-        _plan(sites, peaks, scale, activation, weight)
-        for scale, activation, weight in product(SCALES, ACTIVATION_BITS, WEIGHT_BITS)
+        _plan(sites, peaks, scale, activation, weight, curve)
+        for scale, activation, weight, curve in product(SCALES, ACTIVATION_BITS, WEIGHT_BITS, CURVE_BITS)
         if activation >= scale - 1
     ]
     grid = list(dict.fromkeys(grid))
     # Counted in samples, of which a forward pass has several in a batch.
     first, screen = (ceil(count / reference.batch) for count in (_FIRST, _SCREEN))
     decisive = max(len(expected) // 2, min(len(expected), screen))
-    screened: list[Trial] = []
+    # What a plan takes can be said before any sample; how far its tables reach cannot.
+    found_prices = place.simulate("prices", model=network, plans=[plan.to_json() for plan in grid])
+    prices = {plan: _dear(**price) for plan, price in zip(grid, found_prices, strict=True)}
+    grid.sort(key=lambda plan: (prices[plan], repr(plan)))
+    kept: list[Trial] = []
     for start in range(0, len(grid), _CHUNK):
         on_progress(0.6 * start / len(grid))
-        chunk = [trial.plan for trial in run(grid[start : start + _CHUNK], first)]
-        screened += run(chunk, screen) if chunk else []
-    screened.sort(key=lambda trial: (trial.cost, trial.plan.to_json().__repr__()))
-    kept: list[Trial] = []
-    for start in range(0, len(screened), _KEPT):
-        on_progress(0.6 + 0.2 * start / max(len(screened), 1))
-        kept += run([trial.plan for trial in screened[start : start + _KEPT]], decisive)
+        chunk = grid[start : start + _CHUNK]
+        found: list[Trial] = []
+        for most in (first, screen, decisive):
+            found = run(chunk, most) if chunk else []
+            chunk = [trial.plan for trial in found]
+        kept += found
         if len(kept) >= _KEPT:
             break
     if not kept:
         return []
-    best = _descend(min(kept, key=lambda trial: trial.cost), run, decisive, on_progress)
-    plans = list(dict.fromkeys(trial.plan for trial in [best, *sorted(kept, key=lambda trial: trial.cost)]))
+    ladder = _descend(min(kept, key=lambda trial: trial.cost), sites, run, decisive, on_progress)
+    plans = list(
+        dict.fromkeys(trial.plan for trial in [*ladder, *sorted(kept, key=lambda trial: trial.cost)])
+    )
     # All samples say how far tables must reach, and drop what only the first half agrees with.
-    return sorted(run(plans[:_KEPT], len(expected)), key=lambda trial: trial.cost)
+    good_: list[Trial] = []
+    for start in range(0, len(plans), _KEPT):
+        good_ += run(plans[start : start + _KEPT], len(expected))
+        if good_:
+            break
+    return sorted(good_, key=lambda trial: trial.cost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +178,20 @@ class _Runner:
     targets: Targets
     place: Workplace
 
-    def __call__(self, plans: Iterable[Plan], most: int) -> list[Trial]:
+    def prices(self, plans: Sequence[Plan]) -> list[Trial]:
+        """What plans take, however well they do."""
+        return [trial for trial, _ in self._try(plans, 1)]
+
+    def __call__(self, plans: Sequence[Plan], most: int) -> list[Trial]:
         """The plans that agree on the first `most` samples, in the order given."""
-        plans = list(plans)
+        return [
+            trial
+            for trial, is_fine in self._try(plans, most)
+            if is_fine and trial.table <= LARGEST_TABLE and good(trial.fidelity, self.reference, self.targets)
+        ]
+
+    def _try(self, plans: Sequence[Plan], most: int) -> list[tuple[Trial, bool]]:
+        """Trials, and whether their outputs have fractions that a layout can say."""
         results: list[dict[str, Any]] = self.place.simulate(
             "simulate",
             model=self.network,
@@ -157,13 +200,10 @@ class _Runner:
             most=most,
             margin=MARGIN,
         )
-        trials = [_judge(plan, result, self.reference) for plan, result in zip(plans, results, strict=True)]
         # A layout has no negative scales: outputs that coarse are not worth having.
-        fine = [min(result["fractions"]) >= 0 for result in results]
         return [
-            trial
-            for trial, is_fine in zip(trials, fine, strict=True)
-            if is_fine and trial.table <= LARGEST_TABLE and good(trial.fidelity, self.reference, self.targets)
+            (_judge(plan, result, self.reference), min(result["fractions"]) >= 0)
+            for plan, result in zip(plans, results, strict=True)
         ]
 
 
@@ -173,31 +213,80 @@ def _judge(plan: Plan, result: dict[str, Any], reference: Reference) -> Trial:
     high = max((ceil(pair[1] * _SLACK) + 1 for pair in ranges), default=1)
     outputs = result["outputs"]
     fidelity = agree(outputs, reference.outputs[: len(outputs)], reference.batch)
-    return Trial(plan, result["cells"], low, high, fidelity)
+    return Trial(plan, result["cells"], result["tables"], low, high, fidelity)
 
 
-def _plan(sites: Sites, peaks: Sequence[float], scale: int, activation: int, weight: int) -> Plan:
+def _plan(
+    sites: Sites, peaks: Sequence[float], scale: int, activation: int, weight: int, curve: int = 0
+) -> Plan:
     """Every value takes `activation` bits at its largest, every weight `weight` bits."""
-    fractions = tuple(
-        # What a curve gives is at most 1, whatever it takes.
-        activation - (0 if value.curve or peak <= 0 else ceil(log2(peak * MARGIN)))
-        for value, peak in zip(sites.values, peaks, strict=True)
-    )
+
+    def fraction(value: Value, peak: float) -> int:
+        whole = ceil(log2(peak * MARGIN)) if 0 < peak < inf else 0
+        match value.kind:
+            case "label":
+                return activation + (curve if value.name == CURVES else _LOGARITHM)
+            case "curve":
+                # What a curve gives is at most 1, whatever it takes.
+                return activation + curve
+            case "state":
+                return min(activation + curve, activation - whole)
+            case "squares" | "sum":
+                return 2 * activation - whole
+            case _:
+                return activation - whole
+
+    fractions = tuple(fraction(value, peak) for value, peak in zip(sites.values, peaks, strict=True))
     weights = tuple(item.exponent(weight) for item in sites.products)
     return Plan(scale, weights, fractions, (False,) * len(sites.products))
 
 
-def _descend(best: Trial, run: _Runner, decisive: int, on_progress: Callable[[float], None]) -> Trial:
-    """Take a bit from one number after another as long as the plan stays good and gets cheaper."""
-    sites = [("weights", index) for index in range(len(best.plan.weights))]
-    sites += [("fractions", index) for index in range(len(best.plan.fractions))]
-    sites = sites[:_MOST_STEPS]
-    for step, (name, index) in enumerate(sites):
-        on_progress(0.8 + 0.2 * step / len(sites))
-        numbers: tuple[int, ...] = getattr(best.plan, name)
-        lower = tuple(number - (place == index) for place, number in enumerate(numbers))
-        plan = replace(best.plan, weights=lower) if name == "weights" else replace(best.plan, fractions=lower)
-        for trial in run([plan], decisive):
-            if trial.cost < best.cost:
-                best = trial
-    return best
+_Move = tuple[str, tuple[int, ...], int]
+"""Which numbers of a plan are changed together, and by how much."""
+
+
+def _moves(sites: Sites) -> list[_Move]:
+    """A bit less for each number; labels, with what only curves take, may gain one too."""
+    moves: list[_Move] = [("weights", (index,), -1) for index in range(len(sites.products))]
+    curves = [index for index, value in enumerate(sites.values) if value.kind == "curve"]
+    for index, value in enumerate(sites.values):
+        moves.append(("fractions", (index,), -1))
+        if value.kind == "label":
+            together = (index, *(curves if value.name == CURVES else ()))
+            moves += [("fractions", together, step) for step in (-1, 1)]
+    return list(dict.fromkeys(moves))
+
+
+def _moved(plan: Plan, move: _Move) -> Plan:
+    name, places, step = move
+    numbers: tuple[int, ...] = getattr(plan, name)
+    changed = tuple(number + step * (place in places) for place, number in enumerate(numbers))
+    return replace(plan, weights=changed) if name == "weights" else replace(plan, fractions=changed)
+
+
+def _descend(
+    best: Trial, sites: Sites, run: _Runner, decisive: int, on_progress: Callable[[float], None]
+) -> list[Trial]:
+    """Change one number after another as long as the plan stays good and gets cheaper; all that were best, the last first.
+
+    Those come first that spare most, by the cells of one sample.
+    """
+    ladder, moves, tried = [best], _moves(sites), 0
+    while tried < (_MOST_STEPS if best.cells > best.rows else _FEW_STEPS):
+        # What a plan costs does not depend on how well it does.
+        priced = run.prices([_moved(best.plan, move) for move in moves])
+        costs = {move: trial.cost for move, trial in zip(moves, priced, strict=True)}
+        hopeful = sorted((move for move in costs if costs[move] < best.cost), key=lambda move: costs[move])
+        before = best
+        for move in hopeful:
+            if tried >= (_MOST_STEPS if best.cells > best.rows else _FEW_STEPS):
+                break
+            tried += 1
+            on_progress(0.8 + 0.2 * tried / _MOST_STEPS)
+            for trial in run([_moved(best.plan, move)], decisive):
+                if trial.cost < best.cost:
+                    best = trial
+                    ladder.insert(0, best)
+        if best is before:
+            break
+    return ladder

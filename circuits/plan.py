@@ -19,7 +19,7 @@ class Plan:
     """The numbers of a lowering, in the graph's own order.
 
     `scale`: fraction bits of the inputs. `weights`: exponent b of each product's matrix.
-    `fractions`: to which fraction each value that products take is halved, where it has a larger one.
+    `fractions`: of each value (`Value` says what it is).
     `paired`: products of one row that get a second, empty row, so that Freivalds' argument applies to them.
     """
 
@@ -61,16 +61,26 @@ class Product:
         return bits - 1 - ceil(log2(self.largest))
 
 
+EXPONENTIALS, CURVES = "", "\0"
+"""The names of numbers that belong to no tensor: the labels of all exponentials and logarithms, and of all other curves, so that
+each has one table."""
+
+
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor that products or curves take, or that two tensors multiplied make.
+    """A number of a plan that belongs to a tensor, by its `kind`.
 
-    `given`: it is an input of the network. `curve`: not products take it; the result of a curve has its fraction.
+    "value": products take it, or two tensors multiplied make it; it is halved to this fraction.
+    "curve": only curves take it; it is halved to this fraction.
+    "state": curves take it, and others too.
+    "squares": the sum of squares has this fraction.
+    "power": what an exponential makes has this fraction, be it of a Softmax or of a tensor to a power.
+    "sum": the sum of a Softmax has this fraction.
+    "label": see `EXPONENTIALS` and `CURVES`.
     """
 
     name: str
-    given: bool
-    curve: bool
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)

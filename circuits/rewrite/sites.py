@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Mapping
 from math import log2, prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from ..plan import Product, Sites, Value
+from ..plan import CURVES as CURVES_LABEL
+from ..plan import EXPONENTIALS, Product, Sites, Value
 from .derived import derive
 
-_CURVES = ("Sigmoid", "Tanh")
+CURVES = ("Sigmoid", "Tanh", "Erf")
 _COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal")
 
 _INDEX = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Gather", "Slice", "Identity"}
@@ -32,14 +34,11 @@ def find_sites(model: onnx.ModelProto) -> Sites | None:
     if not set(graph.inputs) <= floats or not all(graph.supports(node) for node in model.graph.node):
         return None
     products: list[Product] = []
-    values: list[Value] = []
+    values: dict[str, str] = {}
     for node in model.graph.node:
-        if (taken := graph.taken(node)) is None:
-            continue
-        value = Value(taken, given=taken in graph.inputs, curve=node.op_type != "MatMul")
-        if value.name not in [known.name for known in values]:
-            values.append(value)
-        if node.op_type != "MatMul":
+        for name, kind in graph.taken(node).items():
+            values.setdefault(name, kind)
+        if node.op_type != "MatMul" or len(graph.variable_inputs(node)) > 1:
             continue
         matrix = graph.constants[node.input[1]]
         rows = prod(graph.shape(node.output[0])) // matrix.shape[1]
@@ -56,7 +55,26 @@ def find_sites(model: onnx.ModelProto) -> Sites | None:
         )
     if not products:
         return None
-    return Sites(tuple(products), tuple(values))
+    return Sites(tuple(products), tuple(Value(name, kind) for name, kind in values.items()))
+
+
+def with_sums(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with the sum of each Softmax, less the mean, as a tensor, called as its site is."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    for node in model.graph.node:
+        if node.op_type == "Softmax":
+            name, x = f"{node.output[0]}.sum", node.input[0]
+            # The largest share is the largest power over the sum; less the mean, the product of powers is 1.
+            made.graph.node.extend(
+                [
+                    helper.make_node("ReduceMean", [x], [f"{name}.mean"], axes=[-1], keepdims=1),
+                    helper.make_node("Sub", [x, f"{name}.mean"], [f"{name}.rest"]),
+                    helper.make_node("ReduceLogSumExp", [f"{name}.rest"], [f"{name}.log"], axes=[-1]),
+                    helper.make_node("Exp", [f"{name}.log"], [name]),
+                ]
+            )
+    return made
 
 
 class Reading:
@@ -91,47 +109,133 @@ class Reading:
 
     def supports(self, node: onnx.NodeProto) -> bool:
         """Whether the writer knows this node."""
-        variable = self.variable_inputs(node)
-        if node.op_type in ("Constant", "Relu", *_CURVES):
+        if node.op_type in ("Constant", "Relu", *CURVES):
             return True
-        if node.op_type in _COMPARISONS:
-            only_cast = all(user.op_type == "Cast" for user in self._users.get(node.output[0], ()))
-            exact = node.op_type != "Equal" or self.integral(variable[0] if variable else "")
-            return variable == [node.input[0]] and only_cast and exact
-        if node.op_type == "Cast":
-            made = self._producer.get(node.input[0])
-            return made is not None and made.op_type in _COMPARISONS
-        if node.op_type in _INDEX or node.op_type == "MaxPool":
-            # Axes as attributes are of old operator sets, which have no HardSwish.
-            return variable == [node.input[0]] and not {"axes", "starts"} & {
-                item.name for item in node.attribute
-            }
-        if node.op_type == "MatMul":
-            matrix = self.constants.get(node.input[1])
-            return (
-                variable == [node.input[0]] and matrix is not None and matrix.ndim == 2 and bool(matrix.any())
-            )
-        if node.op_type == "Add":
-            return len(variable) >= 1
-        if node.op_type == "Sub":
-            return bool(variable) and variable[0] == node.input[0]
-        if node.op_type == "Concat":
-            others = [self.constants[name] for name in node.input if name in self.constants]
-            return len(variable) >= 1 and not any(array.any() for array in others)
-        if node.op_type == "Mul":
-            return len(variable) == 2 or (
-                len(variable) == 1 and shift_of(self.constants[other_input(node, variable[0])]) is not None
-            )
-        return False
+        known = self._supported.get(node.op_type)
+        return known is not None and known(self, node, self.variable_inputs(node))
 
-    def taken(self, node: onnx.NodeProto) -> str | None:
-        """The tensor that must not have too many bits for this node's sake: halving happens there."""
-        variable = self.variable_inputs(node)
-        if node.op_type == "MatMul" or node.op_type in _CURVES:
-            return self.source(variable[0])
+    def _supports_comparison(self, node: onnx.NodeProto, variable: list[str]) -> bool:
+        only_cast = all(user.op_type == "Cast" for user in self._users.get(node.output[0], ()))
+        exact = node.op_type != "Equal" or self.integral(variable[0] if variable else "")
+        return variable == [node.input[0]] and only_cast and exact
+
+    def _supports_cast(self, node: onnx.NodeProto, _: list[str]) -> bool:
+        made = self._producer.get(node.input[0])
+        return made is not None and made.op_type in _COMPARISONS
+
+    def _supports_index(self, node: onnx.NodeProto, variable: list[str]) -> bool:
+        # Axes as attributes are of old operator sets, which have no HardSwish.
+        return variable == [node.input[0]] and not {"axes", "starts"} & {item.name for item in node.attribute}
+
+    def _supports_product(self, node: onnx.NodeProto, variable: list[str]) -> bool:
+        if len(variable) == 2:
+            return True
+        matrix = self.constants.get(node.input[1])
+        return variable == [node.input[0]] and matrix is not None and matrix.ndim == 2 and bool(matrix.any())
+
+    def _supports_sum(self, _: onnx.NodeProto, variable: list[str]) -> bool:
+        return len(variable) >= 1
+
+    def _supports_difference(self, node: onnx.NodeProto, variable: list[str]) -> bool:
+        return bool(variable) and variable[0] == node.input[0]
+
+    def _supports_concat(self, node: onnx.NodeProto, variable: list[str]) -> bool:
+        others = [self.constants[name] for name in node.input if name in self.constants]
+        return len(variable) >= 1 and not any(array.any() for array in others)
+
+    def _supports_factor(self, node: onnx.NodeProto, variable: list[str]) -> bool:
+        return len(variable) == 2 or (
+            len(variable) == 1 and shift_of(self.constants[other_input(node, variable[0])]) is not None
+        )
+
+    def _supports_power(self, node: onnx.NodeProto, variable: list[str]) -> bool:
+        """Of a sum of squares and a little more, which is positive."""
+        exponent = self.constants.get(node.input[1])
+        made = self._producer.get(node.input[0])
+        if variable != [node.input[0]] or exponent is None or power_of(exponent) is None:
+            return False
+        if made is None or made.op_type != "Add" or len(self.variable_inputs(made)) != 1:
+            return False
+        squares = self._producer.get(self.variable_inputs(made)[0])
+        more = self.constants[other_input(made, self.variable_inputs(made)[0])]
+        return squares is not None and squares.op_type == "ReduceSumSquare" and bool((more > 0).all())
+
+    def _supports_reduction(self, node: onnx.NodeProto, variable: list[str]) -> bool:
+        """Over the last axis, which stays unless it is a plain sum, of which the axes are constant."""
+        if variable != [node.input[0]]:
+            return False
+        rank = len(self.shape(node.input[0]))
+        given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        axes = self.constants.get(node.input[1]) if len(node.input) > 1 else None
+        if node.op_type == "ReduceSum":
+            return axes is not None and axes.size > 0
+        if node.op_type == "Softmax":
+            return int(given.get("axis", -1)) in (-1, rank - 1)
+        found = [int(axis) for axis in (given.get("axes", []) if axes is None else axes)]
+        return found in ([-1], [rank - 1]) and given.get("keepdims", 1) == 1
+
+    _supported: ClassVar[Mapping[str, Callable[..., bool]]] = {
+        **dict.fromkeys(_COMPARISONS, _supports_comparison),
+        **dict.fromkeys((*_INDEX, "MaxPool"), _supports_index),
+        **dict.fromkeys(("ReduceSum", "ReduceSumSquare", "Softmax"), _supports_reduction),
+        "Add": _supports_sum,
+        "Cast": _supports_cast,
+        "Concat": _supports_concat,
+        "MatMul": _supports_product,
+        "Mul": _supports_factor,
+        "Pow": _supports_power,
+        "Sub": _supports_difference,
+    }
+
+    def taken(self, node: onnx.NodeProto) -> dict[str, str]:
+        """The numbers that a plan has for this node's sake, by tensor, with their kinds (`Value`)."""
+        variable, out = self.variable_inputs(node), node.output[0]
+        if node.op_type == "MatMul":
+            return {self.source(name): "value" for name in variable}
+        if node.op_type in CURVES:
+            alone = all(user.op_type in CURVES for user in self._users[variable[0]])
+            return {CURVES_LABEL: "label", self.source(variable[0]): "curve" if alone else "state"}
         if node.op_type == "Mul" and len(variable) == 2:
-            return str(node.output[0])
-        return None
+            return {} if self._adds_to_another(out) else {out: "value"}
+        if node.op_type == "ReduceSumSquare":
+            return {self.source(variable[0]): "value", out: "squares"}
+        if node.op_type == "Softmax":
+            return {EXPONENTIALS: "label", f"{out}.sum": "sum", out: "power"}
+        if node.op_type == "Pow":
+            return {EXPONENTIALS: "label", out: "power"}
+        return {}
+
+    def _adds_to_another(self, name: str) -> bool:
+        """Whether this product of two tensors only goes into a sum with another, which a curve takes: that is halved then."""
+        users = self._users.get(name, [])
+        if len(users) != 1 or users[0].op_type != "Add" or self.clips():
+            return False
+        makers = [self._producer.get(item) for item in users[0].input]
+        after = self._users.get(users[0].output[0], [])
+        return all(
+            made is not None and made.op_type == "Mul" and len(self.variable_inputs(made)) == 2
+            for made in makers
+        ) and any(user.op_type in CURVES for user in after)
+
+    def clips(self) -> bool:
+        """Whether some number is compared with another: by a ReLU, or by what is made of it."""
+        return any(node.op_type in ("Relu", *_COMPARISONS) for node in self._producer.values())
+
+    def only_user(self, name: str) -> str:
+        """The operator of the one node that takes this tensor, through operators that only move numbers; else empty."""
+        users = self._users.get(name, [])
+        if len(users) != 1:
+            return ""
+        moves = users[0].op_type in _INDEX
+        return self.only_user(users[0].output[0]) if moves else str(users[0].op_type)
+
+    def leads_to(self, name: str, operators: Container[str]) -> bool:
+        """Whether such a node takes this tensor, moved and added to as may be."""
+        return any(
+            user.op_type in operators
+            or (user.op_type in (*_INDEX, "Add", "Sub") and self.leads_to(user.output[0], operators))
+            for user in self._users.get(name, ())
+        )
 
     def integral(self, name: str) -> bool:
         """Whether a tensor holds whole numbers at fraction 0: comparisons, and what whole matrices and sums make of them."""
@@ -194,3 +298,11 @@ def shift_of(constant: npt.NDArray[Any]) -> int | None:
     ):
         return None
     return -int(log2(value))
+
+
+def power_of(constant: npt.NDArray[Any]) -> tuple[int, int] | None:
+    """The sign s and the t of a scalar s·2^-t with t >= 0, None of any other."""
+    value = float(constant.ravel()[0]) if constant.size == 1 else 0.0
+    if not 0 < abs(value) <= 1 or not log2(abs(value)).is_integer():
+        return None
+    return (1 if value > 0 else -1), -int(log2(abs(value)))

@@ -34,6 +34,12 @@ def _layers() -> Arrays:
         "second": draw.normal(0, 0.6, (5, 3)).astype(np.float32),
         "thresholds": np.array([-0.5, -0.25, 0.0, 0.25, 0.75], np.float32),
         "turned": np.array([3, 1, 0, 2], np.int64),
+        "one": np.array([1.0], np.float32),
+        "quarter": np.array([0.25], np.float32),
+        "least": np.array([0.05], np.float32),
+        "power": np.array([-0.5], np.float32),
+        "root": np.array([0.25], np.float32),
+        "rows": np.array([0], np.int64),
     }
 
 
@@ -58,6 +64,39 @@ NETWORKS: dict[str, onnx.ModelProto] = {
         helper.make_node("Sigmoid", ["h"], ["s"]),
         helper.make_node("Tanh", ["h"], ["u"]),
         helper.make_node("Mul", ["s", "u"], ["t"]),
+    ),
+    "softmax": _between(helper.make_node("Softmax", ["h"], ["t"])),
+    **{
+        name: _between(
+            helper.make_node("ReduceSumSquare", ["h"], ["v"], axes=[-1], keepdims=1),
+            helper.make_node("Add", ["v", "least"], ["w"]),
+            helper.make_node("Pow", ["w", power], ["s"]),
+            helper.make_node("Mul", ["h", "quarter"], ["q"]),
+            helper.make_node("Mul", ["q", "s"], ["t"]),
+        )
+        for name, power in {"normal": "power", "root": "root"}.items()
+    },
+    "erf": _between(
+        helper.make_node("Erf", ["h"], ["e"]),
+        helper.make_node("Add", ["e", "one"], ["f"]),
+        helper.make_node("Mul", ["h", "f"], ["t"]),
+    ),
+    "attention": _between(
+        helper.make_node("Mul", ["h", "quarter"], ["q"]),
+        helper.make_node("Transpose", ["q"], ["k"], perm=[1, 0]),
+        helper.make_node("MatMul", ["k", "q"], ["a"]),
+        helper.make_node("Softmax", ["a"], ["shares"]),
+        helper.make_node("MatMul", ["q", "shares"], ["m"]),
+        helper.make_node("ReduceSum", ["m", "rows"], ["t"], keepdims=1),
+    ),
+    "states": _between(
+        helper.make_node("Sigmoid", ["h"], ["s"]),
+        helper.make_node("Tanh", ["h"], ["u"]),
+        helper.make_node("Mul", ["s", "u"], ["v"]),
+        helper.make_node("Mul", ["h", "s"], ["w"]),
+        helper.make_node("Add", ["v", "w"], ["c"]),
+        helper.make_node("Tanh", ["c"], ["d"]),
+        helper.make_node("Mul", ["c", "d"], ["t"]),
     ),
     "residual": _between(
         helper.make_node("Relu", ["h"], ["r"]),

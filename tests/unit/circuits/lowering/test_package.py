@@ -169,7 +169,7 @@ SITES = Sites(
         Product("first", rows=1, terms=2, columns=2, largest=0.7, integral=False),
         Product("counts", rows=1, terms=2, columns=2, largest=3.0, integral=True),
     ),
-    (Value("x", given=True, curve=False),),
+    (Value("x", "value"),),
 )
 PLAN = Plan(scale=5, weights=(5, 0), fractions=(5,), paired=(False, False))
 
@@ -182,12 +182,15 @@ PLAN = Plan(scale=5, weights=(5, 0), fractions=(5,), paired=(False, False))
         {"weights": (5, 0, 5)},
         {"fractions": ()},
         {"fractions": (5, 5)},
+        {"fractions": (129,)},
+        {"fractions": (-129,)},
+        {"weights": (5, 129)},
         {"paired": (False,)},
         {"scale": 2},
     ],
 )
 def test_numbers_that_no_search_gives_are_a_fault(changed: dict[str, Any]) -> None:
-    """Too few bits, or other counts than the network has places: those would be ignored, and give one circuit many names."""
+    """Too few bits or absurdly many, or other counts than the network has places: those would give one circuit many names."""
     assert lowering.fault_of(PLAN, SITES) is None
     assert lowering.fault_of(replace(PLAN, **changed), SITES)
 
