@@ -97,13 +97,6 @@ def widest(*, model: str, usual: str, unusual: str) -> str:
     return str(names[int(np.argmax(beyond))])
 
 
-def prices(*, model: str, plans: list[dict[str, Any]]) -> list[dict[str, int]]:
-    """Cells and tables of each plan, which need no sample."""
-    network = _load(model)
-    twins = (twin(network, read_plan(plan)) for plan in plans)
-    return [{"cells": made.cells, "tables": made.tables} for made in twins]
-
-
 def simulate(
     *, model: str, plans: list[dict[str, Any]], inputs: str, most: int, margin: float
 ) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from .targets import Targets
 SCALES = (3, 4, 5, 6, 8)
 ACTIVATION_BITS = (5, 6, 7, 8, 10)
 WEIGHT_BITS = (4, 5, 6, 8, 11)
-CURVE_BITS = (0, -1, -2)
+CURVE_BITS = (0, -2)
 """How many more bits than other values curves have after the point."""
 LARGEST_TABLE = 1 << 17
 LEAST_SCALE, LEAST_BITS = 3, 3
@@ -138,19 +138,18 @@ def search(
     # Counted in samples, of which a forward pass has several in a batch.
     first, screen = (ceil(count / reference.batch) for count in (_FIRST, _SCREEN))
     decisive = max(len(expected) // 2, min(len(expected), screen))
-    # What a plan takes can be said before any sample; how far its tables reach cannot.
-    found_prices = place.simulate("prices", model=network, plans=[plan.to_json() for plan in grid])
-    prices = {plan: _dear(**price) for plan, price in zip(grid, found_prices, strict=True)}
-    grid.sort(key=lambda plan: (prices[plan], repr(plan)))
-    kept: list[Trial] = []
+    screened: list[Trial] = []
     for start in range(0, len(grid), _CHUNK):
-        on_progress(0.6 * start / len(grid))
-        chunk = grid[start : start + _CHUNK]
-        found: list[Trial] = []
-        for most in (first, screen, decisive):
-            found = run(chunk, most) if chunk else []
-            chunk = [trial.plan for trial in found]
-        kept += found
+        on_progress(0.5 * start / len(grid))
+        screened += run(grid[start : start + _CHUNK], first)
+    screened.sort(key=lambda trial: (trial.cost, repr(trial.plan)))
+    kept: list[Trial] = []
+    for start in range(0, len(screened), _KEPT):
+        on_progress(0.5 + 0.3 * start / len(screened))
+        chunk = screened[start : start + _KEPT]
+        for most in (screen, decisive):
+            chunk = run([trial.plan for trial in chunk], most) if chunk else []
+        kept += chunk
         if len(kept) >= _KEPT:
             break
     if not kept:
