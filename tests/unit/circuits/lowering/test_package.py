@@ -124,7 +124,9 @@ def test_useless_values_are_not_reproduced(
     plan = made.choice.offer.rewrites.plan
     assert plan is not None
     coarse = tuple(min(fraction, 0) for fraction in plan.fractions)
-    package = _forge(made, quick, tmp_path / "bad", monkeypatch, fractions=coarse)
+    # As fine in the weights between layers as the values are coarse, so that fp32 shows nothing of it.
+    fine = (plan.weights[0], *(exponent + 5 for exponent in plan.weights[1:]))
+    package = _forge(made, quick, tmp_path / "bad", monkeypatch, fractions=coarse, weights=fine)
     with pytest.raises(Rejected) as caught:
         reproduce(package, quick / "network.onnx", spec=None, on_progress=_quiet, targets=COARSE)
     assert caught.value.code == "not-reproduced"
