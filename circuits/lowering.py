@@ -3,7 +3,7 @@
 Takes a rewritten network, its samples and fp32 outputs; gives plans in order of their cost, with what their tables take.
 Plans are tried on the twin (`rewrite.fixed_point`), which computes what the circuit will, in milliseconds;
 half of the samples decide, so that the other half still says something (`calibrate.measure` takes all, with EZKL).
-Deterministic: grid, then one pass of descent over the first sixteen numbers.
+Deterministic: grid, then a descent, what spares most first.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FIRST, _SCREEN = 6, 24
 _CHUNK = 12
 _KEPT = 6
 _MOST_STEPS, _FEW_STEPS = 96, 16
-"""Numbers that the descent tries to lower; an unrolled network has hundreds."""
+"""Changes that the descent tries, and how many where all cells fit into the rows that the tables need anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +159,12 @@ def search(
         dict.fromkeys(trial.plan for trial in [*ladder, *sorted(kept, key=lambda trial: trial.cost)])
     )
     # All samples say how far tables must reach, and drop what only the first half agrees with.
-    good_: list[Trial] = []
+    passed: list[Trial] = []
     for start in range(0, len(plans), _KEPT):
-        good_ += run(plans[start : start + _KEPT], len(expected))
-        if good_:
+        passed += run(plans[start : start + _KEPT], len(expected))
+        if passed:
             break
-    return sorted(good_, key=lambda trial: trial.cost)
+    return sorted(passed, key=lambda trial: trial.cost)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,10 @@ class _Sum:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What is known while going through a graph: the sums by their Adds, once all were looked for."""
+    """What is known while going through a graph: the sums by their Adds; `graphs` holds it once all were looked for."""
 
     sums: dict[str, _Sum] = field(default_factory=dict)
-    all_of: list[Graph] = field(default_factory=list)
+    graphs: list[Graph] = field(default_factory=list)
 
 
 def apply(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -41,10 +41,10 @@ def apply(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _visit(graph: Graph, node: onnx.NodeProto, found: _Found) -> bool:
-    if not found.all_of:
+    if not found.graphs:
         for other in graph.nodes:
             _find(graph, other, found)
-        found.all_of.append(graph)
+        found.graphs.append(graph)
     y = node.output[0]
     if (
         node.op_type == "MatMul"
