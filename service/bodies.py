@@ -13,6 +13,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from verinfer.verifier.errors import Malformed
+from verinfer.verifier.strict_json import check_size
 
 from .errors import Refused
 
@@ -50,14 +51,15 @@ async def read_body(request: Request, *, limit: int, seconds: float) -> bytes:
 
 
 def parse_body(body: bytes) -> Any:
-    """The body as plain values; raises `Malformed` (``json-invalid``) for what is not JSON or has a duplicate key."""
+    """The body as plain values; raises `Malformed` for what is too much, too deep or no JSON, or has a duplicate key."""
+    check_size(body)
     try:
         value = json.loads(body.decode("utf-8"), object_pairs_hook=_object)
         if b"\\u" in body:
             # A lone surrogate, which only an escape can bring, has no UTF-8 form to answer or to store.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise Malformed("json-invalid", f"The body is not JSON: {str(error)[:200]}.") from error
 
 

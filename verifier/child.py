@@ -297,7 +297,7 @@ def _judge(answer: bytes, status: int, tail: str) -> Any:
         try:
             strict_json.check_size(answer)
             message = json.loads(answer)
-        except (ValueError, RecursionError, Malformed) as error:
+        except (ValueError, Malformed) as error:
             raise ChildFailed("child-no-answer") from error
         if not isinstance(message, dict):
             raise ChildFailed("child-no-answer")

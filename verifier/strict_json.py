@@ -8,6 +8,8 @@ Sources: RFC 8259; I-JSON, RFC 7493; canonical form RFC 8785 through the `rfc878
 from __future__ import annotations
 
 import json
+import re
+from itertools import accumulate
 from typing import Any, NoReturn
 
 import rfc8785
@@ -22,6 +24,9 @@ MAX_DIGITS = 20
 
 MAX_ITEMS = 1 << 22
 """Items of all lists and objects together; each takes at least 8 bytes, and 40 if it is a larger number."""
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 MAX_PARTS = 1 << 21
 """Brackets, braces, colons and quotes: what makes lists, objects and texts, which take up to 100 bytes for each."""
@@ -56,17 +61,30 @@ def _parse(data: bytes, *, limit: int, floats: bool) -> Any:
             parse_float=_float if floats else _no_float,
             parse_constant=_no_constant,
         )
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise Malformed("json-invalid", f"Not JSON: {error}.") from error
-    _check(value, 0)
+    _check(value)
     return value
 
 
 def check_size(data: bytes) -> None:
-    """Raise `Malformed` (``too-large``) for JSON that a parser would turn into many times its size in memory."""
+    """Raise `Malformed` for JSON that a parser would turn into many times its size in memory, or go down in too deep.
+
+    (``too-large``, ``json-invalid``.) A parser's own limit is that of the process, which any library may have raised so far that
+    the stack ends first: web3's do.
+    """
     items, parts = data.count(b","), sum(map(data.count, (b"[", b"{", b":", b'"')))
     if items > MAX_ITEMS or parts > MAX_PARTS:
         raise Malformed("too-large", "It has more values than anything that verinfer reads.")
+    # Mostly there are not even so many brackets.
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+        raise Malformed("json-invalid", f"Nested deeper than {MAX_DEPTH} levels.")
+
+
+def _depth(data: bytes) -> int:
+    """How deep a parser goes before it is done, or finds the first thing that is no JSON."""
+    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+    return max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
 
 
 def canonical(value: Any) -> bytes:
@@ -107,20 +125,17 @@ def _no_constant(text: str) -> NoReturn:
     raise Malformed("json-invalid", f"{text} is not JSON.")
 
 
-def _check(value: Any, depth: int) -> None:
-    # After the parser, whose own recursion limit has turned the deepest bombs into a RecursionError.
+def _check(value: Any) -> None:
     if isinstance(value, str):
         if not value.isascii():
             _check_encodable(value)
     elif isinstance(value, (dict, list)):
-        if depth == MAX_DEPTH:
-            raise Malformed("json-invalid", f"Nested deeper than {MAX_DEPTH} levels.")
         if isinstance(value, dict):
             for key in value:
                 _check_encodable(key)
         for item in value.values() if isinstance(value, dict) else value:
             if not isinstance(item, int):
-                _check(item, depth + 1)
+                _check(item)
 
 
 def _check_encodable(text: str) -> None:

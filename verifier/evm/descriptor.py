@@ -101,7 +101,7 @@ class ContractFolder:
         """The circuit's words, with a reusable verifier."""
         if self.descriptor.form == "single":
             return ()
-        return tuple(bytes.fromhex(word) for word in json.loads(self.content["vka.json"]))
+        return tuple(bytes.fromhex(word) for word in _read(self.content["vka.json"], "VKA"))
 
     def creation(self, name: str) -> bytes:
         """The code that deploys the contract `name`."""
@@ -109,8 +109,12 @@ class ContractFolder:
 
     def abi(self, name: str) -> list[dict[str, Any]]:
         """The ABI of the contract `name`."""
-        found: list[dict[str, Any]] = json.loads(self.content[f"{name}.abi.json"])
+        found: list[dict[str, Any]] = _read(self.content[f"{name}.abi.json"], "ABI")
         return found
+
+
+def _read(data: bytes, what: str) -> Any:
+    return strict_json.parse(data, limit=len(data), what=what)
 
 
 def write_contract(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,34 @@ def test_ambiguous_json_is_refused(text: str) -> None:
     with pytest.raises(Malformed) as caught:
         strict_json.parse(text.encode("utf-8", "surrogatepass"), limit=1 << 20)
     assert caught.value.code == "json-invalid"
+
+
+DEEP = ("[" * 100_000 + "]" * 100_000, "[" * 100_000, '{"a":' * 50_000, '["\\"[",' * 33 + "1" + "]" * 33)
+
+
+@pytest.mark.parametrize("text", DEEP, ids=["lists", "open lists", "objects", "with texts"])
+def test_depth_is_ours_to_check(text: str) -> None:
+    """However deep this process may go: a library may have raised its limit so far that the stack would end first."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    try:
+        with pytest.raises(Malformed) as caught:
+            strict_json.parse(text.encode(), limit=1 << 20)
+    finally:
+        sys.setrecursionlimit(before)
+    assert caught.value.code == "json-invalid"
+
+
+def test_brackets_in_texts_and_beside_each_other_are_not_deep() -> None:
+    """As deep as it may be, and no deeper, whatever texts hold."""
+    most = strict_json.MAX_DEPTH
+    texts = '["' + "[{" * 500 + r'\"[\\","]"]'
+    value = strict_json.parse(texts.encode(), limit=1 << 20)
+    assert value == ["[{" * 500 + '"[\\', "]"]
+    assert len(strict_json.parse(b"[" + b"[]," * 999 + b"[]]", limit=1 << 20)) == 1000
+    strict_json.parse(b"[" * most + b"]" * most, limit=1 << 20)
+    with pytest.raises(Malformed):
+        strict_json.parse(b"[" * (most + 1) + b"]" * (most + 1), limit=1 << 20)
 
 
 def test_bytes_that_are_not_utf8_are_refused() -> None:
