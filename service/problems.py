@@ -45,7 +45,7 @@ _CODES: dict[int, str] = {
     " child-panicked child-refused circuit-inconsistent file-missing internal jail-unavailable lease-lost"
     " native-missing not-writable proof-invalid"
     # What only its command line, or a client of it, says; here it would be a fault of ours.
-    " address-in-use answer-malformed audience-mismatch bundle-mismatch bundle-missing circuit-not-pinned"
+    " account-missing address-in-use answer-malformed audience-mismatch bundle-mismatch bundle-missing circuit-not-pinned"
     " circuit-revoked data-dir-in-use data-dir-unusable demo-failed envelope-malformed evidence-malformed"
     " evidence-missing evidence-unsupported exists export-differs input-mismatch input-undisclosed insecure-srs"
     " issued-in-future issuer-mismatch issuer-not-valid-then issuer-revoked issuer-unknown key-malformed manifest-malformed"
@@ -54,7 +54,10 @@ _CODES: dict[int, str] = {
     " policy-rollback policy-signature-invalid proof-for-wrong-runtime receipt-malformed rewrite-differs rewrite-unknown"
     " runtime-not-pinned service-refused service-too-slow service-unreachable settings-malformed signature-invalid"
     " srs-malformed srs-missing statement-malformed statement-subject-mismatch tensors-mismatch too-old"
-    " visibility-mismatch",
+    " visibility-mismatch"
+    # of contracts
+    " chain-refused chain-reverted chain-too-slow chain-unreachable code-mismatch contract-differs contract-malformed"
+    " contract-too-large inputs-hidden node-missing not-deployed outputs-unlike solc-failed solc-missing",
 }
 
 STATUS: dict[str, int] = {code: status for status, codes in _CODES.items() for code in codes.split()}
