@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from click.testing import CliRunner
 from verinfer.circuits.package import Package
 from verinfer.verifier.cli import exit_code, verinfer
 from verinfer.verifier.errors import VerinferError
+from verinfer.verifier.evm.words import keccak256
 
 from ..node import KEY, free_port, running
 from .conftest import Server
@@ -108,6 +110,8 @@ def test_a_request_is_settled_once(world: World) -> None:
     request = world.contract("request", SAMPLE, "--out", "one.json")
     other = world.contract("request", SAMPLE, "--out", "two.json")
     assert (request["request_id"], other["request_id"]) == (1, 2)
+    # What an open request needs is not overwritten by the next one, for which nothing is sent then.
+    assert world.contract("request", SAMPLE, "--out", "one.json", expect=2)["code"] == "exists"
     assert request["nonce"] != other["nonce"]
     verdict = world.ask(SAMPLE, "one.receipt", "one.json")
     assert verdict["nonce"] == request["nonce"]
@@ -159,6 +163,8 @@ def test_a_circuit_joins_a_verifier_that_is_there(world: World) -> None:
     assert shared["consumer"] != first["consumer"]
     assert "gas" not in shared
     world.contract("register", "again")
+    # Deployed again without a consumer: the one that is there is remembered.
+    world.contract("deploy", "again", "--verifier", first["verifier"])
     world.contract("request", SAMPLE, "--contract", "again", "--out", "again.json")
     world.ask(SAMPLE, "again.receipt", "again.json")
     world.contract("settle", "again.receipt", "--request", "again.json", "--contract", "again")
@@ -188,6 +194,60 @@ def test_a_changed_folder_reaches_no_chain(world: World) -> None:
     descriptor = folder / "contract.json"
     descriptor.write_bytes(descriptor.read_bytes().replace(b'"Verifier.bin"', b'"../../../x.bin"'))
     assert world.contract("deploy", "torn", expect=3)["code"] == "contract-malformed"
+
+
+def _swapped(folder: Path, name: str, data: bytes) -> None:
+    """Put another file in a built one's place, with its digest in the description."""
+    old = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / name).write_bytes(data)
+    descriptor = folder / "contract.json"
+    new = hashlib.sha256(data).hexdigest()
+    descriptor.write_bytes(descriptor.read_bytes().replace(old.encode(), new.encode()))
+
+
+FOREIGN: dict[str, tuple[str, bytes]] = {
+    "other code": ("Verifier.runtime.bin", b"00"),
+    "no code": ("Verifier.runtime.bin", b"no hex"),
+    "another circuit's words": ("vka.json", json.dumps(["00" * 32]).encode()),
+    "no words": ("vka.json", b'{"a":1}'),
+    "short words": ("vka.json", b'["00"]'),
+    "deep words": ("vka.json", b"[" * 100_000),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_folder_of_somebody_elses_is_no_traceback(world: World, case: str, tmp_path: Path) -> None:
+    """Whose digests fit each other, but not what they are said to be of: refused before a node is asked."""
+    folder = tmp_path / "foreign"
+    shutil.copytree(world.home / "contract", folder)
+    _swapped(folder, *FOREIGN[case])
+    refused = world.contract("deploy", folder, expect=3)["code"]
+    assert refused in ("contract-malformed", "json-invalid")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "Verifier.runtime.bin", "vka.json", "Verifier.bin"])
+def test_a_folder_lists_what_it_needs(world: World, name: str, tmp_path: Path) -> None:
+    """A description that leaves a file out is malformed, whichever it is."""
+    folder = tmp_path / "short"
+    shutil.copytree(world.home / "contract", folder)
+    descriptor = folder / "contract.json"
+    body = json.loads(descriptor.read_bytes())
+    del body["files"][name]
+    descriptor.write_text(json.dumps(body))
+    assert world.contract("deploy", folder, expect=3)["code"] == "contract-malformed"
+
+
+def test_a_reusable_verifier_that_is_not_ours_is_refused(world: World, tmp_path: Path) -> None:
+    """One that is not hardened has other code, and nobody gets it deployed with a folder that fits it."""
+    folder = tmp_path / "unhardened"
+    shutil.copytree(world.home / "contract", folder)
+    descriptor = folder / "contract.json"
+    before = json.loads(descriptor.read_bytes())["code_hash"]
+    _swapped(folder, "Verifier.runtime.bin", b"00")
+    descriptor.write_bytes(
+        descriptor.read_bytes().replace(before.encode(), keccak256(b"\x00").hex().encode())
+    )
+    assert world.contract("deploy", folder, expect=1)["code"] == "code-mismatch"
 
 
 def test_a_contract_is_not_built_by_accident(world: World) -> None:

@@ -18,7 +18,7 @@ from ..errors import Rejected, UsageError
 from ..evm import calldata, chain
 from ..evm.build import build_contract
 from ..evm.calldata import Layout, OnChainProof, proof_of
-from ..evm.deployment import Deployment, find_consumer, find_verifier, write_deployment
+from ..evm.deployment import Deployment, find_consumer, find_verifier, read_deployment, write_deployment
 from ..evm.descriptor import CONSUMER, ContractFolder, compile_own, open_contract, write_contract
 from ..evm.harden import Form
 from ..evm.opened import OpenedRequest, read_request
@@ -234,6 +234,10 @@ def request(
     as_json_: bool,
 ) -> None:
     """Open a request for the model's answer on SAMPLE, and write what 'infer' and 'settle' need to know of it."""
+    if out.exists():
+        raise UsageError(
+            "exists", f"{out} is of an earlier request, which may be open; choose another --out."
+        )
     contract, node, account = open_contract(folder), chain.connect(rpc_url), chain.read_account(keystore)
     values = quantised(contract.manifest, read_sample(sample, contract.manifest.inputs))
     hashed = input_hash(contract.manifest, values)
@@ -321,6 +325,10 @@ def _consumer_of(contract: ContractFolder, node: chain.Node, opened: OpenedReque
 
 
 def _remember(contract: ContractFolder, chain_id: int, verifier: str, consumer: str | None) -> None:
+    earlier = read_deployment(contract, chain_id)
+    if consumer is None and earlier is not None and earlier.verifier == verifier:
+        # A consumer of it is still there.
+        consumer = earlier.consumer
     found = {"verifier": verifier} if consumer is None else {"verifier": verifier, "consumer": consumer}
     body = {"type": "urn:verinfer:deployment:v1", "chain_id": chain_id, **found}
     write_deployment(contract, validate(Deployment, body, code="contract-malformed"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from .. import files, strict_json
-from ..errors import CouldNotCheck, Rejected, UsageError
+from ..errors import Rejected, UsageError
 from ..wire import Positive, Wire, validate
 from . import chain
 from .chain import Node
@@ -34,6 +34,15 @@ def write_deployment(contract: ContractFolder, deployment: Deployment) -> None:
     path = _path(contract.folder, deployment.chain_id)
     files.make_folder(path.parent)
     files.write_atomically(path, deployment.canonical() + b"\n")
+
+
+def read_deployment(contract: ContractFolder, chain_id: int) -> Deployment | None:
+    """What is remembered of a chain, None where nothing is; raises `Malformed`."""
+    path = _path(contract.folder, chain_id)
+    if not path.exists():
+        return None
+    value = strict_json.parse(files.read(path, limit=_LIMIT), limit=_LIMIT, what="deployment")
+    return validate(Deployment, value, code="contract-malformed")
 
 
 def find_verifier(contract: ContractFolder, node: Node, given: str | None) -> str:
@@ -71,17 +80,14 @@ def find_consumer(contract: ContractFolder, node: Node, given: str | None) -> st
 
 
 def _read(contract: ContractFolder, node: Node) -> Deployment:
-    path = _path(contract.folder, node.chain_id)
-    try:
-        data = files.read(path, limit=_LIMIT)
-    except CouldNotCheck as error:
+    found = read_deployment(contract, node.chain_id)
+    if found is None:
         raise UsageError(
             "not-deployed",
             f"Nothing of {contract.folder} was deployed on chain {node.chain_id}; run 'verinfer contract deploy', "
             "or give the address.",
-        ) from error
-    value = strict_json.parse(data, limit=_LIMIT, what="deployment")
-    return validate(Deployment, value, code="contract-malformed")
+        )
+    return found
 
 
 def _path(folder: Path, chain_id: int) -> Path:

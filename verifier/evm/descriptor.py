@@ -16,14 +16,15 @@ from pydantic import Field
 
 from .. import files, strict_json
 from ..bundle import Bundle
-from ..digest import sha256
-from ..errors import CouldNotCheck, Malformed, UsageError
+from ..digest import is_hex32, sha256
+from ..errors import CouldNotCheck, Malformed, Rejected, UsageError
 from ..manifest import Manifest, ModelIdentity, Tensor, parse_manifest
 from ..wire import Hex32, Items, Natural, Positive, Text, Wire, validate
 from . import solc
-from .build import CODE_LIMIT, RUNS, Contract
+from .build import CODE_LIMIT, REUSABLE_CODE_HASH, RUNS, Contract
 from .calldata import Layout
 from .price import Price
+from .words import keccak256
 
 CONTRACT_TYPE = "urn:verinfer:contract:v1"
 DESCRIPTOR = "contract.json"
@@ -101,20 +102,16 @@ class ContractFolder:
         """The circuit's words, with a reusable verifier."""
         if self.descriptor.form == "single":
             return ()
-        return tuple(bytes.fromhex(word) for word in _read(self.content["vka.json"], "VKA"))
+        return _vka(self.content)
 
     def creation(self, name: str) -> bytes:
         """The code that deploys the contract `name`."""
-        return bytes.fromhex(self.content[f"{name}.bin"].decode())
+        return _code(self.content, f"{name}.bin")
 
     def abi(self, name: str) -> list[dict[str, Any]]:
         """The ABI of the contract `name`."""
-        found: list[dict[str, Any]] = _read(self.content[f"{name}.abi.json"], "ABI")
+        found: list[dict[str, Any]] = _json_of(self.content, f"{name}.abi.json")
         return found
-
-
-def _read(data: bytes, what: str) -> Any:
-    return strict_json.parse(data, limit=len(data), what=what)
 
 
 def write_contract(
@@ -147,7 +144,11 @@ def write_contract(
 
 
 def open_contract(folder: Path) -> ContractFolder:
-    """Open and check a contract folder; raises `CouldNotCheck` (``file-missing``, ``artifact-torn``) or `Malformed`."""
+    """Open and check a contract folder, whoever made it.
+
+    Raises `CouldNotCheck` (``file-missing``, ``artifact-torn``), `Malformed`, or `Rejected` (``code-mismatch``) for a reusable
+    verifier that is not the hardened one.
+    """
     data = files.read(folder / DESCRIPTOR, limit=FILE_LIMIT)
     value = strict_json.parse(data, limit=FILE_LIMIT, what=DESCRIPTOR)
     descriptor = validate(Descriptor, value, code="contract-malformed")
@@ -160,10 +161,50 @@ def open_contract(folder: Path) -> ContractFolder:
             raise CouldNotCheck(
                 "artifact-torn", f"{folder / name} is not the file that was built; build it again."
             )
-    manifest = parse_manifest(content["manifest.json"])
+    manifest = parse_manifest(_part(content, "manifest.json"))
     if manifest.digest != descriptor.circuit or manifest.layout != descriptor.layout:
         raise Malformed("contract-malformed", "contract.json is of another circuit than manifest.json.")
+    _require_code(descriptor, manifest, content)
     return ContractFolder(folder, descriptor, manifest, content)
+
+
+def _require_code(descriptor: Descriptor, manifest: Manifest, content: Mapping[str, bytes]) -> None:
+    """Raise unless the digests that the descriptor names are of the code and the words in the folder."""
+    reusable = descriptor.form == "reusable"
+    found = {
+        "code_hash": keccak256(_code(content, "Verifier.runtime.bin")).hex(),
+        "vka_digest": keccak256(b"".join(_vka(content))).hex() if reusable else None,
+    }
+    found["model_pin"] = found["vka_digest"] or found["code_hash"]
+    for name, digest in found.items():
+        if getattr(descriptor, name) != digest:
+            raise Malformed("contract-malformed", f"{name} is not that of the files beside it.", field=name)
+    if reusable and descriptor.code_hash != REUSABLE_CODE_HASH.get(manifest.proof_system.version):
+        raise Rejected("code-mismatch", "The reusable verifier in this folder is not the hardened one.")
+
+
+def _part(content: Mapping[str, bytes], name: str) -> bytes:
+    if name not in content:
+        raise Malformed("contract-malformed", f"contract.json does not list {name}.", field="files")
+    return content[name]
+
+
+def _code(content: Mapping[str, bytes], name: str) -> bytes:
+    try:
+        return bytes.fromhex(_part(content, name).decode("ascii"))
+    except ValueError as error:
+        raise Malformed("contract-malformed", f"{name} is no bytecode in hex.", field=name) from error
+
+
+def _vka(content: Mapping[str, bytes]) -> tuple[bytes, ...]:
+    words = _json_of(content, "vka.json")
+    if not isinstance(words, list) or not all(isinstance(word, str) and is_hex32(word) for word in words):
+        raise Malformed("contract-malformed", "vka.json is no list of 32-byte words.", field="vka.json")
+    return tuple(map(bytes.fromhex, words))
+
+
+def _json_of(content: Mapping[str, bytes], name: str) -> Any:
+    return strict_json.parse(_part(content, name), limit=FILE_LIMIT, what=name)
 
 
 def compile_own() -> dict[str, solc.Compiled]:
