@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -22,6 +23,16 @@ from verinfer.circuits.package import Package
 
 START_SECONDS = 30.0
 NONCE = "5a" * 32
+
+
+def verinfer(home: Path, *arguments: object, expect: int = 0) -> dict[str, Any]:
+    """The JSON that a command printed last; its exit code must be `expect`."""
+    command = [sys.executable, "-m", "verinfer.verifier", *map(str, arguments)]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == expect, (arguments, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    lines = done.stdout.splitlines()
+    return json.loads(lines[-1]) if "--json" in arguments else {"said": done.stdout + done.stderr}
 
 
 @dataclass

@@ -26,19 +26,9 @@ import pytest
 from verinfer.circuits.package import Package
 from verinfer.verifier.preprocess import to_input
 
-from .conftest import Server
+from .conftest import Server, verinfer
 
 SAMPLE = Path(__file__).parents[2] / "models" / "zoo" / "bmi" / "sample.json"
-
-
-def _verinfer(home: Path, *arguments: object, expect: int = 0) -> dict[str, Any]:
-    """The JSON that a command printed last; its exit code must be `expect`."""
-    command = [sys.executable, "-m", "verinfer.verifier", *map(str, arguments)]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == expect, (arguments, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    lines = done.stdout.splitlines()
-    return json.loads(lines[-1]) if "--json" in arguments else {"said": done.stdout + done.stderr}
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +52,10 @@ def home(bmi_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Iter
             home / "policy.json",
         )
         # An insecure SRS is never pinned by accident.
-        assert "insecure local SRS" in _verinfer(home, *make, expect=2)["said"]
+        assert "insecure local SRS" in verinfer(home, *make, expect=2)["said"]
         assert not (home / "policy.json").exists()
-        _verinfer(home, *make, "--allow-insecure-srs", "--reproduced")
-        _verinfer(home, "policy", "sign", home / "policy.json", "--key", owner)
+        verinfer(home, *make, "--allow-insecure-srs", "--reproduced")
+        verinfer(home, "policy", "sign", home / "policy.json", "--key", owner)
         shutil.copyfile(home / "policy.json", package / "policy.json")
         yield home
     finally:
@@ -80,16 +70,16 @@ def _url(home: Path) -> tuple[str, str]:
 def test_infer_verifies_what_it_prints(home: Path) -> None:
     """One command asks, verifies against the owner's policy, prints the verdict and keeps the receipt."""
     pins = ("--policy", home / "policy.json", "--owner", home / "owner.pub.pem")
-    verdict = _verinfer(home, "infer", SAMPLE, *pins, *_url(home), "--out", home / "receipt.json", "--json")
+    verdict = verinfer(home, "infer", SAMPLE, *pins, *_url(home), "--out", home / "receipt.json", "--json")
     assert {"computed-by-model", "fresh-for-nonce", "input-is-yours"} <= set(verdict["claims"])
-    again = _verinfer(home, "verify", home / "receipt.json", *pins, "--nonce", verdict["nonce"], "--json")
+    again = verinfer(home, "verify", home / "receipt.json", *pins, "--nonce", verdict["nonce"], "--json")
     assert again["statement_digest"] == verdict["statement_digest"]
 
 
 def test_infer_accepts_no_older_policy(home: Path) -> None:
     """`--min-serial` guards against an old policy, signed as it may be."""
     pins = ("--policy", home / "policy.json", "--min-serial", 2)
-    verdict = _verinfer(
+    verdict = verinfer(
         home, "infer", SAMPLE, *pins, *_url(home), "--out", home / "old.json", "--json", expect=1
     )
     assert verdict["code"] == "policy-rollback"
@@ -101,7 +91,7 @@ def test_a_policy_is_not_replaced(home: Path) -> None:
     """Another `policy init` would lose the serial and the owner's signature."""
     before = (home / "policy.json").read_bytes()
     again = ("policy", "init", home / "package", "--issuer", home / "data" / "service.pub.pem")
-    refused = _verinfer(home, *again, "--out", home / "policy.json", "--allow-insecure-srs", expect=2)
+    refused = verinfer(home, *again, "--out", home / "policy.json", "--allow-insecure-srs", expect=2)
     assert "exists" in refused["said"]
     assert (home / "policy.json").read_bytes() == before
 
@@ -114,7 +104,7 @@ def test_a_place_that_cannot_be_written_is_said(home: Path, tmp_path: Path, what
     if what == "missing":
         out = Path("/proc/nowhere/policy.json")
     make = ("policy", "init", home / "package", "--issuer", home / "data" / "service.pub.pem")
-    said = _verinfer(home, *make, "--out", out, "--allow-insecure-srs", expect=4)["said"]
+    said = verinfer(home, *make, "--out", out, "--allow-insecure-srs", expect=4)["said"]
     assert "not-writable" in said
     assert str(out.parent) in said
 
@@ -133,31 +123,31 @@ def test_first_use_is_marked_and_happens_once(home: Path, tmp_path: Path) -> Non
         "--out",
         tmp_path / "receipt.json",
     )
-    verdict = _verinfer(tmp_path, *ask, "--json")
+    verdict = verinfer(tmp_path, *ask, "--json")
     assert "policy-from-operator" in verdict["caveats"]
     assert "model-equivalence-not-checked" in verdict["caveats"]
     assert "computed-by-model" not in verdict["claims"]
     assert mine.read_text() == "my pins"
     kept = tmp_path / "policy-from-operator.json"
     before = kept.read_bytes()
-    assert _verinfer(tmp_path, *ask, "--json", expect=2)["code"] == "exists"
+    assert verinfer(tmp_path, *ask, "--json", expect=2)["code"] == "exists"
     assert kept.read_bytes() == before
 
 
 def test_a_policy_of_first_use_keeps_its_mark(home: Path, tmp_path: Path) -> None:
     """Used again by any command it is the operator's word still; with the owner's key it is the owner's."""
     out = ("--out", tmp_path / "receipt.json", "--json")
-    _verinfer(tmp_path, "infer", SAMPLE, "--trust-on-first-use", "--model", "bmi", *_url(home), *out)
+    verinfer(tmp_path, "infer", SAMPLE, "--trust-on-first-use", "--model", "bmi", *_url(home), *out)
     pins = ("--policy", tmp_path / "policy-from-operator.json")
     for verdict in (
-        _verinfer(tmp_path, "infer", SAMPLE, *pins, *_url(home), *out),
-        _verinfer(tmp_path, "verify", tmp_path / "receipt.json", *pins, "--json"),
+        verinfer(tmp_path, "infer", SAMPLE, *pins, *_url(home), *out),
+        verinfer(tmp_path, "verify", tmp_path / "receipt.json", *pins, "--json"),
     ):
         assert "policy-from-operator" in verdict["caveats"]
         assert "computed-by-model" not in verdict["claims"]
-    assert "TAKEN FROM THE OPERATOR" in _verinfer(tmp_path, "policy", "show", pins[1])["said"]
+    assert "TAKEN FROM THE OPERATOR" in verinfer(tmp_path, "policy", "show", pins[1])["said"]
     owner = ("--owner", home / "owner.pub.pem")
-    verdict = _verinfer(tmp_path, "verify", tmp_path / "receipt.json", *pins, *owner, "--json")
+    verdict = verinfer(tmp_path, "verify", tmp_path / "receipt.json", *pins, *owner, "--json")
     assert "policy-from-operator" not in verdict["caveats"]
     assert "computed-by-model" in verdict["claims"]
 
@@ -256,7 +246,7 @@ MISUSE: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("case", MISUSE)
 def test_a_call_that_makes_no_sense_is_refused_before_anything_is_sent(home: Path, case: str) -> None:
     """Exit code 2 and a sentence; no server is asked, so none needs to be there."""
-    _verinfer(home, "infer", SAMPLE, "--url", "http://127.0.0.1:1", *MISUSE[case], "--json", expect=2)
+    verinfer(home, "infer", SAMPLE, "--url", "http://127.0.0.1:1", *MISUSE[case], "--json", expect=2)
 
 
 VERIFY_MISUSE: dict[str, tuple[tuple[str, ...], str]] = {
@@ -272,7 +262,7 @@ def test_a_verification_that_makes_no_sense_is_refused(home: Path, case: str) ->
     """Exit code 2 with its code, also at the ends of time."""
     options, code = VERIFY_MISUSE[case]
     receipt = Path(__file__).parents[1] / "vectors" / "cases" / "proven" / "receipt.json"
-    verdict = _verinfer(
+    verdict = verinfer(
         home, "verify", receipt, "--policy", home / "policy.json", *options, "--json", expect=2
     )
     assert verdict["code"] == code
@@ -293,9 +283,9 @@ def test_a_sample_needs_one_model_that_describes_it(
         policy["models"] = [{**policy["models"][0], **change}]
     (tmp_path / "policy.json").write_text(json.dumps(policy))
     pins = ("--policy", tmp_path / "policy.json", "--sample", SAMPLE, "--json")
-    verdict = _verinfer(home, "verify", vectors / "cases" / "proven" / "receipt.json", *pins, expect=2)
+    verdict = verinfer(home, "verify", vectors / "cases" / "proven" / "receipt.json", *pins, expect=2)
     assert verdict["code"] == code
-    asked = _verinfer(home, "infer", SAMPLE, *pins[:2], "--url", "http://127.0.0.1:1", "--json", expect=2)
+    asked = verinfer(home, "infer", SAMPLE, *pins[:2], "--url", "http://127.0.0.1:1", "--json", expect=2)
     assert asked["code"] == code
 
 
@@ -314,18 +304,18 @@ def test_several_samples_have_one_proof(
     server.start()
     try:
         issuer = ("--issuer", tmp_path / "data" / "service.pub.pem", "--out", tmp_path / "policy.json")
-        _verinfer(tmp_path, "policy", "init", package, *issuer, "--allow-insecure-srs")
+        verinfer(tmp_path, "policy", "init", package, *issuer, "--allow-insecure-srs")
         both = ("policy", "init", package, bmi_package.folder, *issuer[:2], "--out", tmp_path / "both.json")
-        assert "different numbers" in _verinfer(tmp_path, *both, "--allow-insecure-srs", expect=2)["said"]
+        assert "different numbers" in verinfer(tmp_path, *both, "--allow-insecure-srs", expect=2)["said"]
         url = ("--url", str(server.http.base_url))
         pins = ("--policy", tmp_path / "policy.json")
-        verdict = _verinfer(tmp_path, "infer", tmp_path / "2.csv", *pins, *url, "--json")
+        verdict = verinfer(tmp_path, "infer", tmp_path / "2.csv", *pins, *url, "--json")
         values = [value for row in rows[:2] for value in to_input(batch_package.manifest.inputs[0], row)]
         tensor = {"name": "habits", "shape": [2, 3], "datatype": "FP32", "data": values}
         plain = server.http.post(
             "/v2/models/bmi/infer", json={"inputs": [tensor], "parameters": {"mode": "none"}}
         )
-        wrong = _verinfer(tmp_path, "infer", tmp_path / "3.csv", *pins, *url, "--json", expect=2)
+        wrong = verinfer(tmp_path, "infer", tmp_path / "3.csv", *pins, *url, "--json", expect=2)
         metadata = server.get("/v2/models/bmi").json()
     finally:
         server.http.close()
@@ -347,4 +337,4 @@ def test_several_samples_have_one_proof(
     (tmp_path / "swapped.csv").write_text(
         "".join(reversed((tmp_path / "2.csv").read_text().splitlines(keepends=True)))
     )
-    assert _verinfer(tmp_path, *other, expect=1)["code"] == "input-mismatch"
+    assert verinfer(tmp_path, *other, expect=1)["code"] == "input-mismatch"

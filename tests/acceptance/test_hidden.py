@@ -7,22 +7,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from verinfer.circuits.package import Package
 
-from .conftest import Server
+from .conftest import Server, verinfer
 
 SAMPLE = Path(__file__).parents[2] / "models" / "zoo" / "bmi" / "sample.json"
-
-
-def _verinfer(home: Path, *arguments: object, expect: int = 0) -> dict[str, Any]:
-    command = [sys.executable, "-m", "verinfer.verifier", *map(str, arguments), "--json"]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == expect, (arguments, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def _pin(home: Path, package: Package) -> Path:
@@ -45,26 +35,26 @@ def test_the_salt_of_a_hashed_input_stays_with_its_owner(hashed_package: Package
     server = _serve(hashed_package, tmp_path)
     url = server.http.base_url
     policy = _pin(tmp_path, hashed_package)
-    ask = ("infer", SAMPLE, "--policy", policy, "--out", tmp_path / "r.json", "--url")
+    ask = ("infer", SAMPLE, "--json", "--policy", policy, "--out", tmp_path / "r.json", "--url")
     salt = tmp_path / "r.json.salt"
     try:
         # Nobody answers at this address.
-        assert _verinfer(tmp_path, *ask, "http://127.0.0.1:9", expect=4)["code"] == "service-unreachable"
+        assert verinfer(tmp_path, *ask, "http://127.0.0.1:9", expect=4)["code"] == "service-unreachable"
         kept = salt.read_text()
         assert salt.stat().st_mode & 0o777 == 0o600
-        answer = _verinfer(tmp_path, *ask, url)
+        answer = verinfer(tmp_path, *ask, url)
         assert (answer["salt"], salt.read_text()) == (str(salt), kept)
         assert "input-is-yours" in answer["claims"]
         assert kept.strip() not in (tmp_path / "r.json").read_text()
-        assert _verinfer(tmp_path, *ask, url, expect=2)["code"] == "exists"
+        assert verinfer(tmp_path, *ask, url, expect=2)["code"] == "exists"
         assert salt.read_text() == kept
         # With another sample the same salt opens nothing.
         raw = json.loads(SAMPLE.read_text())
         other = tmp_path / "other.json"
         other.write_text(json.dumps({name: [value + 1 for value in values] for name, values in raw.items()}))
-        check = ("verify", tmp_path / "r.json", "--policy", policy, "--salt", salt, "--sample")
-        assert "input-is-yours" in _verinfer(tmp_path, *check, SAMPLE)["claims"]
-        assert _verinfer(tmp_path, *check, other, expect=1)["code"] == "input-mismatch"
+        check = ("verify", tmp_path / "r.json", "--json", "--policy", policy, "--salt", salt, "--sample")
+        assert "input-is-yours" in verinfer(tmp_path, *check, SAMPLE)["claims"]
+        assert verinfer(tmp_path, *check, other, expect=1)["code"] == "input-mismatch"
     finally:
         server.http.close()
         server.stop()
@@ -77,12 +67,12 @@ def test_a_client_of_a_private_circuit_takes_no_other(
     server = _serve(private_package, tmp_path)
     try:
         policy = _pin(tmp_path, private_package)
-        ask = ("infer", SAMPLE, "--policy", policy, "--out", tmp_path / "r.json", "--url")
-        claims = _verinfer(tmp_path, *ask, server.http.base_url)["claims"]
+        ask = ("infer", SAMPLE, "--json", "--policy", policy, "--out", tmp_path / "r.json", "--url")
+        claims = verinfer(tmp_path, *ask, server.http.base_url)["claims"]
         assert "computed-on-undisclosed-input" in claims
         assert "input-is-yours" not in claims
-        check = ("verify", tmp_path / "r.json", "--policy", policy, "--sample", SAMPLE)
-        assert _verinfer(tmp_path, *check, expect=1)["code"] == "input-undisclosed"
+        check = ("verify", tmp_path / "r.json", "--json", "--policy", policy, "--sample", SAMPLE)
+        assert verinfer(tmp_path, *check, expect=1)["code"] == "input-undisclosed"
     finally:
         server.http.close()
         server.stop()
@@ -95,7 +85,7 @@ def test_a_client_of_a_private_circuit_takes_no_other(
     shutil.copytree(bmi_package.path("verify"), policy.parent / "bundles" / bmi_package.digest)
     server = _serve(bmi_package, tmp_path)
     try:
-        refused = _verinfer(tmp_path, *ask, server.http.base_url, expect=1)
+        refused = verinfer(tmp_path, *ask, server.http.base_url, expect=1)
         assert refused["code"] == "visibility-mismatch"
     finally:
         server.http.close()
