@@ -30,7 +30,7 @@ def batch(network: Path, reference: Reference, count: int, place: Workplace) -> 
         )
     batched = place.directory / f"batch-{count}.onnx"
     place.onnx("batch", model=network, output=batched, count=count)
-    together = _together(reference, count)
+    together = group(reference, count)
     # With numpy, which only batches need in this process.
     from .difference import largest_difference
 
@@ -42,7 +42,7 @@ def batch(network: Path, reference: Reference, count: int, place: Workplace) -> 
     return batched, together
 
 
-def _together(reference: Reference, count: int) -> Reference:
+def group(reference: Reference, count: int) -> Reference:
     """Groups of `count` samples, as long as there are whole ones."""
     starts = range(0, len(reference.outputs) - count + 1, count)
     samples: Samples = {

@@ -24,15 +24,14 @@ from verinfer.verifier.digest import CHALLENGE_LIMBS, SALT_LIMBS, sha256
 from verinfer.verifier.errors import CouldNotCheck, UsageError
 from verinfer.verifier.instances import to_field_hex
 from verinfer.verifier.manifest import MANIFEST_TYPE, Manifest, Visibility
-from verinfer.verifier.model_spec import SPEC_LIMIT, ModelSpec, parse_spec
 from verinfer.verifier.numbers import quantise
 from verinfer.verifier.wire import validate
 
-from . import batching, card, stages, tune
-from .calibrate import Outputs, Reference, Samples
+from . import card, stages, tune
 from .cost import prefers_uncompressed
 from .disk import naming_full_disk
 from .journal import open_journal
+from .model import Model, read_model
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .offers import Offer
 from .package import BUNDLE_PARTS, Measured, Package, open_package, write_index
@@ -46,34 +45,7 @@ from .tune import Choice
 OnProgress = Callable[[str, float], None]
 """Phase, and how much of it is done, 0 to 1."""
 
-MODEL_LIMIT = 1 << 30
-
 DEFAULT_TARGETS = Targets()
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model folder, read and inspected: `network` and `reference` are what the circuit is made of, a batch perhaps."""
-
-    folder: Path
-    spec: ModelSpec
-    network: Path
-    reference: Reference
-
-    @property
-    def samples(self) -> Samples:
-        """Its preprocessed samples, or batches of them."""
-        return self.reference.samples
-
-    @property
-    def fp32(self) -> Outputs:
-        """The fp32 outputs for each sample or batch."""
-        return self.reference.outputs
-
-    @property
-    def onnx(self) -> Path:
-        """The ONNX file as given."""
-        return self.folder / "network.onnx"
 
 
 def compile_model(
@@ -197,21 +169,6 @@ class _TrialProofs:
             except (CouldNotCheck, UsageError):
                 return None
             return measured.prove_ms / 1000
-
-
-def read_model(folder: Path, place: Workplace, batch: int = 1) -> Model:
-    """Read and inspect a model folder, and put its samples together by `batch`.
-
-    Raises `UsageError` or `Malformed` if spec and ONNX file do not belong together, and what `batching.batch` raises.
-    """
-    spec = parse_spec(files.read(folder / "spec.json", limit=SPEC_LIMIT))
-    onnx = folder / "network.onnx"
-    if sha256(files.read(onnx, limit=MODEL_LIMIT)) != spec.onnx:
-        raise UsageError("model-refused", f"{onnx} is not the file that spec.json names.")
-    stages.inspect(onnx, spec, place)
-    samples = stages.read_samples(folder / "samples.npz", spec, place)
-    reference = Reference(spec, samples, stages.run_fp32(onnx, spec, samples, place))
-    return Model(folder, spec, *batching.batch(onnx, reference, batch, place))
 
 
 def _self_test(

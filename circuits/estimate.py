@@ -1,8 +1,8 @@
 """What a model's circuit would take, before anything heavy: k, rows, memory, key sizes, time; or that it cannot fit.
 
 Takes a model folder or an ONNX file; gives an `Estimate` within seconds, or raises ``model-too-large`` with the layers to blame.
-It counts cells at one middling choice of numbers, EZKL's own and those of a lowering, since numbers hardly change what a
-circuit takes; which of them are good enough is for samples to say, and for `verinfer compile`.
+It counts cells at a few choices of numbers: EZKL's own, and those of a lowering. Which of a lowering's are good enough is for
+samples to say: with a model folder's they are foreseen, without any they are middling ones. `verinfer compile` searches.
 """
 
 from __future__ import annotations
@@ -20,25 +20,32 @@ from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.manifest import Visibility
 
 from . import lowering, tune
-from .candidates import Candidate, count_rows, unfolded_rows
+from .batching import group
+from .calibrate import Reference
+from .candidates import LOOKUPS, Candidate, count_rows, unfolded_rows
 from .columns import Columns, count_columns
 from .cost import Coefficients, Cost, fits, load_coefficients, predict, prefers_uncompressed
 from .locate import explain
+from .model import read_model
 from .native import PARSE_LIMITS, Workplace, heavy_limits, usable_memory
-from .offers import Offer, Rewrites, count_cells, pairings, rule_names, shapes
+from .offers import Offer, Rewrites, pairings, rule_names, shapes
 from .plan import Plan, Sites
 from .profile import Layer, heaviest, profile
-from .stages import apply_rules, rewrite_and_wrap
+from .stages import apply_rules, rewrite_and_wrap, write_tensors
+from .targets import Targets
 
 CONTRACT_LIMIT = 24_576
 """Bytes of the largest contract (EIP-170)."""
 
-_NUMBERS = ((7, 2, 256, 3), (7, 2, 16384, 2))
-"""Scale, rebase multiplier, base and legs: for small circuits, and for large ones."""
+_NUMBERS = ((7, 2, 256, 3, LOOKUPS[-1]), (6, 1, 4096, 2, LOOKUPS[0]), (7, 2, 16384, 2, LOOKUPS[-1]))
+"""Scale, rebase multiplier, base, legs, and how far tables of curves reach: for small circuits, for curves, for large ones."""
 
 _BITS = 5
 _TABLE = (-4096, 4096)
 """What lowerings of the benchmark models were found to need, roughly: numbers of few bits, and tables for their sums."""
+
+_SAMPLES = 300
+"""Enough to tell 99.5 % from 98 %, in a second for each trial."""
 
 _SECONDS = 300
 _BLINDING_ROWS = 16
@@ -95,7 +102,8 @@ def estimate(
             plain = place.directory / "batched.onnx"
             light.onnx("batch", model=place.directory / "plain.onnx", output=plain, count=batch)
         try:
-            return replace(_estimate(plain, place, memory or usable_memory(), inputs), batch=batch)
+            reference = _reference(model, light, batch) if model.is_dir() else None
+            return replace(_estimate(plain, place, memory or usable_memory(), inputs, reference), batch=batch)
         except ChildFailed as failure:
             if failure.code not in _OUT:
                 raise
@@ -104,11 +112,13 @@ def estimate(
             ) from failure
 
 
-def _estimate(plain: Path, place: Workplace, memory: int, inputs: Visibility) -> Estimate:
+def _estimate(
+    plain: Path, place: Workplace, memory: int, inputs: Visibility, reference: Reference | None
+) -> Estimate:
     coefficients = load_coefficients()
     offers = _plain_offers(plain, coefficients, place, inputs)
     if min(offer.cost.prove_seconds for offer in offers) > tune.QUICK:
-        offers += _lowered_offers(plain, place, inputs)
+        offers += _lowered_offers(plain, place, inputs, reference)
     fitting = [offer for offer in offers if fits(offer.cost, memory)]
     best = min(
         fitting or offers,
@@ -136,6 +146,17 @@ def _estimate(plain: Path, place: Workplace, memory: int, inputs: Visibility) ->
     )
 
 
+def _reference(folder: Path, place: Workplace, batch: int) -> Reference | None:
+    """The first samples of a model folder and fp32's outputs, by `batch`; None where there are none, or too few."""
+    if not all((folder / name).is_file() for name in ("spec.json", "samples.npz")):
+        return None
+    whole = read_model(folder, place).reference
+    samples = {name: rows[:_SAMPLES] for name, rows in whole.samples.items()}
+    first = replace(whole, samples=samples, outputs=whole.outputs[:_SAMPLES])
+    grouped = group(first, batch) if batch > 1 else first
+    return grouped if grouped.outputs else None
+
+
 def contract_bytes(columns: Columns) -> int:
     """Roughly the size of a single verifier contract, from four that were compiled (1, 2, 4 and 8 inner columns)."""
     lookups = max(columns.arguments - 2 * columns.advice // 3, 0)
@@ -145,58 +166,60 @@ def contract_bytes(columns: Columns) -> int:
 def _plain_offers(
     plain: Path, coefficients: Coefficients, place: Workplace, inputs: Visibility
 ) -> list[Offer]:
-    """EZKL's own numbers, with all rewrites or none, whichever has fewer cells; raises what `explain` gives."""
+    """EZKL's own numbers, with all rewrites and with none; raises what `explain` gives."""
     candidates = _candidates(inputs)
-    probe = candidates[-1].run_args()
-    best: tuple[int, Rewrites, Path] | None = None
+    offers = []
     for rules in ((), rule_names(place)):
         rewrites, wrapped = Rewrites(rules), place.directory / f"wrapped-{len(rules)}.onnx"
         rewrite_and_wrap(plain, rewrites.to_json(), 0, wrapped, place, inputs)
-        settings = count_rows(str(wrapped), [probe], place)[0]
-        if settings is not None and (best is None or count_cells(settings) < best[0]):
-            best = (count_cells(settings), rewrites, wrapped)
-    if best is None:
-        raise explain(plain, probe, place)
-    _, rewrites, wrapped = best
-    found = count_rows(str(wrapped), [item.run_args() for item in candidates], place)
-    sized = [
-        at
-        for candidate, settings in zip(candidates, found, strict=True)
-        if settings is not None
-        for at in _sizes(candidate, settings)
-    ]
-    return [
-        Offer(rewrites, candidate.run_args(), settings, predict(settings, coefficients))
-        for candidate, settings in sized
-    ]
+        found = count_rows(str(wrapped), [item.run_args() for item in candidates], place)
+        for candidate, settings in zip(candidates, found, strict=True):
+            for sized, at in _sizes(candidate, settings) if settings is not None else ():
+                offers.append(Offer(rewrites, sized.run_args(), at, predict(at, coefficients)))
+    if not offers:
+        raise explain(plain, candidates[-1].run_args(), place)
+    return offers
 
 
-def _lowered_offers(plain: Path, place: Workplace, inputs: Visibility) -> list[Offer]:
-    """Lowerings at middling numbers, where the network can be lowered."""
+def _lowered_offers(
+    plain: Path, place: Workplace, inputs: Visibility, reference: Reference | None
+) -> list[Offer]:
+    """Lowerings where the network can be lowered: at numbers foreseen from samples, else at middling ones."""
     rules = rule_names(place)
-    sites = lowering.read_sites(apply_rules(plain, rules, place), place)
+    rewritten = apply_rules(plain, rules, place)
+    sites = lowering.read_sites(rewritten, place)
     if sites is None:
         return []
+    plan, table = _middling(sites), _TABLE
+    if reference is not None:
+        samples = place.directory / "samples.npz"
+        write_tensors(samples, reference.spec, reference.samples, place, reference.batch)
+        trial = lowering.foresee(rewritten, samples, sites, reference, Targets(), place)
+        if trial is None:
+            return []
+        plan, table = trial.plan, (trial.low, trial.high)
     return [
         offer
         for paired in pairings(sites)
-        for offer in shapes(plain, Rewrites(rules, _middling(sites, paired)), _TABLE, place, inputs)
+        for offer in shapes(plain, Rewrites(rules, replace(plan, paired=paired)), table, place, inputs)
     ]
 
 
-def _middling(sites: Sites, paired: tuple[bool, ...]) -> Plan:
+def _middling(sites: Sites) -> Plan:
     return Plan(
         scale=_BITS,
         weights=tuple(item.exponent(_BITS + 1) for item in sites.products),
         fractions=tuple(_BITS for _ in sites.values),
-        paired=paired,
+        paired=(False,) * len(sites.products),
     )
 
 
 def _candidates(inputs: Visibility) -> list[Candidate]:
     return [
-        Candidate(scale=scale, rebase=rebase, base=base, legs=legs, columns=columns, inputs=inputs)
-        for scale, rebase, base, legs in _NUMBERS
+        Candidate(
+            scale=scale, rebase=rebase, base=base, legs=legs, lookup=lookup, columns=columns, inputs=inputs
+        )
+        for scale, rebase, base, legs, lookup in _NUMBERS
         for columns in (1, 2)
     ]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from math import ceil, inf, log2
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .targets import Targets
 SCALES = (3, 4, 5, 6, 8)
 ACTIVATION_BITS = (5, 6, 7, 8, 10)
 WEIGHT_BITS = (4, 5, 6, 8, 11)
+EVEN_BITS = (3, 4, 5, 6, 7, 8, 9, 10)
 CURVE_BITS = (0, -2)
 """How many more bits than other values curves have after the point."""
 LARGEST_TABLE = 1 << 17
@@ -124,9 +125,7 @@ def search(
     on_progress: Callable[[float], None],
 ) -> list[Trial]:
     """Good plans, cheapest first; `inputs` is an NPZ of preprocessed samples whose first ones decide."""
-    peaks: list[float] = place.simulate(
-        "peaks", model=network, inputs=inputs, names=[value.name for value in sites.values]
-    )
+    peaks = _peaks(network, inputs, sites, place)
     expected = reference.outputs
     run = _Runner(network, inputs, reference, targets, place)
     grid = [
@@ -167,6 +166,30 @@ def search(
     return sorted(passed, key=lambda trial: trial.cost)
 
 
+def foresee(
+    network: Path, inputs: Path, sites: Sites, reference: Reference, targets: Targets, place: Workplace
+) -> Trial | None:
+    """About what `search` would find, from a few trials; None where it would find nothing.
+
+    Plans are tried in which everything has the same number of bits; a search comes down about a bit from the first good one.
+    """
+    peaks = _peaks(network, inputs, sites, place)
+    run = _Runner(network, inputs, reference, targets, place)
+    even = [_plan(sites, peaks, min(bits, SCALES[-1]), bits, bits) for bits in EVEN_BITS]
+    for below, plan in pairwise(even):
+        if run([plan], len(reference.outputs)):
+            return run.prices([below], len(reference.outputs))[0]
+    return None
+
+
+def _peaks(network: Path, inputs: Path, sites: Sites, place: Workplace) -> list[float]:
+    """The largest number that each value takes on the samples."""
+    found: list[float] = place.simulate(
+        "peaks", model=network, inputs=inputs, names=[value.name for value in sites.values]
+    )
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Runner:
     """Tries plans and keeps the good ones."""
@@ -177,9 +200,9 @@ class _Runner:
     targets: Targets
     place: Workplace
 
-    def prices(self, plans: Sequence[Plan]) -> list[Trial]:
-        """What plans take, however well they do."""
-        return [trial for trial, _ in self._try(plans, 1)]
+    def prices(self, plans: Sequence[Plan], most: int = 1) -> list[Trial]:
+        """What plans take, by the first `most` samples, however well they do."""
+        return [trial for trial, _ in self._try(plans, most)]
 
     def __call__(self, plans: Sequence[Plan], most: int) -> list[Trial]:
         """The plans that agree on the first `most` samples, in the order given."""

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from verinfer.circuits.compile import Model, read_model
 from verinfer.circuits.estimate import estimate
+from verinfer.circuits.model import Model, read_model
 from verinfer.circuits.native import PARSE_LIMITS, Workplace
 from verinfer.circuits.prove import read_proof
 from verinfer.verifier.errors import UsageError, VerinferError

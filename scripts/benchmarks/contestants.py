@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verinfer.circuits.compile import Model, compile_model
+from verinfer.circuits.compile import compile_model
+from verinfer.circuits.model import Model
 from verinfer.circuits.srs import choose
 from verinfer.verifier.digest import CHALLENGE_LIMBS
 from verinfer.verifier.errors import VerinferError

@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from verinfer.circuits import stages
 from verinfer.circuits.batching import batch
 from verinfer.circuits.calibrate import Reference, Samples, agree, good
-from verinfer.circuits.compile import read_model
 from verinfer.circuits.cost import load_coefficients
 from verinfer.circuits.estimate import as_text, estimate
+from verinfer.circuits.model import read_model
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
 from verinfer.circuits.prove import prover_for
