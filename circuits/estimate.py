@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ def estimate(
 
     `batch`: how many samples one proof covers. `inputs`: what a proof shows of them.
 
-    Raises `Malformed` (``model-refused``, ``model-unsupported``), `CouldNotCheck` (``model-too-large``).
+    Raises `Malformed` (``model-refused``, ``model-unsupported``), `CouldNotCheck` (``model-too-large``), and what
+    `read_model` raises of a folder whose samples are needed.
     """
     network = model / "network.onnx" if model.is_dir() else model
     if not network.is_file():
@@ -102,8 +104,10 @@ def estimate(
             plain = place.directory / "batched.onnx"
             light.onnx("batch", model=place.directory / "plain.onnx", output=plain, count=batch)
         try:
-            reference = _reference(model, light, batch) if model.is_dir() else None
-            return replace(_estimate(plain, place, memory or usable_memory(), inputs, reference), batch=batch)
+            read_reference = partial(_reference, model, light, batch)
+            return replace(
+                _estimate(plain, place, memory or usable_memory(), inputs, read_reference), batch=batch
+            )
         except ChildFailed as failure:
             if failure.code not in _OUT:
                 raise
@@ -113,12 +117,16 @@ def estimate(
 
 
 def _estimate(
-    plain: Path, place: Workplace, memory: int, inputs: Visibility, reference: Reference | None
+    plain: Path,
+    place: Workplace,
+    memory: int,
+    inputs: Visibility,
+    read_reference: Callable[[], Reference | None],
 ) -> Estimate:
     coefficients = load_coefficients()
     offers = _plain_offers(plain, coefficients, place, inputs)
     if min(offer.cost.prove_seconds for offer in offers) > tune.QUICK:
-        offers += _lowered_offers(plain, place, inputs, reference)
+        offers += _lowered_offers(plain, place, inputs, read_reference())
     fitting = [offer for offer in offers if fits(offer.cost, memory)]
     best = min(
         fitting or offers,

@@ -23,9 +23,10 @@ from .targets import Targets
 SCALES = (3, 4, 5, 6, 8)
 ACTIVATION_BITS = (5, 6, 7, 8, 10)
 WEIGHT_BITS = (4, 5, 6, 8, 11)
-EVEN_BITS = (3, 4, 5, 6, 7, 8, 9, 10)
 CURVE_BITS = (0, -2)
 """How many more bits than other values curves have after the point."""
+EVEN_BITS = range(3, 11)
+"""What `foresee` tries for everything."""
 LARGEST_TABLE = 1 << 17
 LEAST_SCALE, LEAST_BITS = 3, 3
 """What the search may come down to; below that a circuit has hardly any weights left."""
@@ -173,12 +174,14 @@ def foresee(
 
     Plans are tried in which everything has the same number of bits; a search comes down about a bit from the first good one.
     """
-    peaks = _peaks(network, inputs, sites, place)
+    peaks, every = _peaks(network, inputs, sites, place), len(reference.outputs)
     run = _Runner(network, inputs, reference, targets, place)
     even = [_plan(sites, peaks, min(bits, SCALES[-1]), bits, bits) for bits in EVEN_BITS]
     for below, plan in pairwise(even):
-        if run([plan], len(reference.outputs)):
-            return run.prices([below], len(reference.outputs))[0]
+        for good_one in run([plan], every):
+            cheaper = run.prices([below], every)[0]
+            # With too few bits what a Softmax divides by may be zero, and its tables reach beyond all bounds.
+            return cheaper if cheaper.table <= LARGEST_TABLE else good_one
     return None
 
 
