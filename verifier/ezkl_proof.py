@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 from . import files
@@ -40,52 +43,83 @@ class FreshChildren:
     @contextmanager
     def child(self) -> Iterator[tuple[Child, Path]]:
         """A child and its directory, until the context ends."""
-        with ExitStack() as stack:
-            yield _start(stack)
+        started = _start()
+        with started.stack:
+            yield started.child, started.directory
 
 
 class WaitingChildren:
-    """Keeps one started child in waiting, which hides its start-up time; close it when done.
+    """Keeps one started child in waiting, which hides its start-up time; close it when no check runs any more.
 
-    The next one starts when a check has its verdict, so that it takes no processor from it.
-    The thread that makes and uses it must live as long as it does (see `Child`).
+    The next one starts when a check has its verdict, so that it takes no processor from it. A thread of its own starts them
+    all, since it must live as long as they do (see `Child`); so any thread may ask for one.
     """
 
     def __init__(self) -> None:
-        self._open, self._stack = True, ExitStack()
-        self._next: tuple[Child, Path] | None = _start(self._stack)
+        self._lock, self._open = Lock(), True
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="verinfer-children")
+        self._next: Future[_Started] | None = self._starter.submit(_start)
 
     @contextmanager
     def child(self) -> Iterator[tuple[Child, Path]]:
         """The child in waiting, or a new one if there is none, until the context ends."""
         try:
-            with self._stack.pop_all() as stack:
-                taken, self._next = self._next, None
-                yield taken if taken is not None and taken[0].lives else _start(stack)
+            started = self._take()
+            with started.stack:
+                yield started.child, started.directory
         finally:
-            # What keeps the next one from starting is for the next check to say.
-            with suppress(CouldNotCheck, OSError):
-                if self._open:
-                    self._next = _start(self._stack)
+            with self._lock:
+                if self._open and self._next is None:
+                    self._next = self._starter.submit(_start)
 
     def close(self) -> None:
         """End the waiting child; checks that come later start their own."""
-        self._open, self._next = False, None
-        self._stack.close()
+        with self._lock:
+            self._open, waiting, self._next = False, self._next, None
+        if waiting is not None:
+            with suppress(CouldNotCheck, OSError):
+                waiting.result().stack.close()
+        self._starter.shutdown()
+
+    def _take(self) -> _Started:
+        with self._lock:
+            waiting, self._next = self._next, None
+        if waiting is not None:
+            # What kept this one from starting may keep no other.
+            with suppress(CouldNotCheck, OSError):
+                started = waiting.result()
+                if started.child.lives:
+                    return started
+                started.stack.close()
+        with self._lock:
+            fresh = self._starter.submit(_start) if self._open else None
+        return _start() if fresh is None else fresh.result()
 
 
-def _start(stack: ExitStack) -> tuple[Child, Path]:
-    """A child and its directory, which `stack` closes; raises `CouldNotCheck` or OSError."""
-    try:
-        directory = stack.enter_context(
-            tempfile.TemporaryDirectory(prefix="verinfer-verify-", ignore_cleanup_errors=True)
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A child, its directory, and what ends both."""
+
+    child: Child
+    directory: Path
+    stack: ExitStack
+
+
+def _start() -> _Started:
+    """A child and its directory; raises `CouldNotCheck` or OSError."""
+    with ExitStack() as stack:
+        try:
+            directory = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="verinfer-verify-", ignore_cleanup_errors=True)
+            )
+        except OSError as error:
+            raise CouldNotCheck("file-missing", f"There is no place for temporary files: {error}.") from error
+        # What it reads is written into its directory, so it can be sealed while it waits.
+        child = Child(
+            "verinfer.verifier._ezkl", limits=VERIFY_LIMITS, directory=Path(directory), enclosed=True
         )
-    except OSError as error:
-        raise CouldNotCheck("file-missing", f"There is no place for temporary files: {error}.") from error
-    # What it reads is written into its directory, so it can be sealed while it waits.
-    child = Child("verinfer.verifier._ezkl", limits=VERIFY_LIMITS, directory=Path(directory), enclosed=True)
-    stack.callback(child.close)
-    return child, Path(directory)
+        stack.callback(child.close)
+        return _Started(child, Path(directory), stack.pop_all())
 
 
 class EzklCheck:

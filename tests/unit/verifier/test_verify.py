@@ -8,6 +8,7 @@ import os
 import signal
 import tempfile
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -203,25 +204,56 @@ def test_a_child_waits_again_after_every_check() -> None:
     children = WaitingChildren()
     try:
         for failure in (None, Rejected("proof-invalid")):
-            before = _own_children()
+            before = _the_one_waiting()
             with suppress(Rejected), children.child() as (child, directory):
-                assert {child.pid} == before
+                assert child.pid == before
                 assert directory.is_dir()
                 if failure is not None:
                     raise failure
-            assert len(_own_children()) == 1
-            assert _own_children() != before
+            assert _the_one_waiting() != before
             assert not directory.exists()
     finally:
         children.close()
     assert not _own_children()
 
 
+def test_a_child_outlives_the_thread_that_asked_last() -> None:
+    """A program may check in threads that come and go, and the kernel kills a child with the thread that started it."""
+    children = WaitingChildren()
+
+    def ask() -> None:
+        with children.child():
+            pass
+
+    try:
+        asking = threading.Thread(target=ask)
+        asking.start()
+        asking.join()
+        before = _the_one_waiting()
+        with children.child() as (child, _):
+            assert child.pid == before
+    finally:
+        children.close()
+
+
+def test_checks_at_the_same_time_have_a_child_each() -> None:
+    """Two threads never talk to one child, and in the end one child waits."""
+    children = WaitingChildren()
+    try:
+        with children.child() as (first, _), children.child() as (second, _):
+            assert first.pid != second.pid
+            assert first.lives
+            assert second.lives
+        _the_one_waiting()
+    finally:
+        children.close()
+
+
 def test_a_child_that_died_in_waiting_is_not_asked() -> None:
     """A machine short of memory may have killed it; that is no fault of the proof that comes next."""
     children = WaitingChildren()
     try:
-        (waiting,) = _own_children()
+        waiting = _the_one_waiting()
         os.kill(waiting, signal.SIGKILL)
         os.waitid(os.P_PID, waiting, os.WEXITED | os.WNOWAIT)
         with children.child() as (child, _):
@@ -240,7 +272,20 @@ def test_after_the_end_nothing_waits() -> None:
     assert not _own_children()
 
 
+def _the_one_waiting() -> int:
+    """The one process that this one has started and that lives, as soon as it has."""
+    deadline = time.monotonic() + 30
+    while len(found := _own_children()) != 1:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.005)
+    (pid,) = found
+    return pid
+
+
 def _own_children() -> set[int]:
-    """The processes that this thread has started and that live."""
-    listed = Path(f"/proc/self/task/{threading.get_native_id()}/children")
-    return {int(pid) for pid in listed.read_text().split()}
+    """The processes that this one has started, in whatever thread, and that live."""
+    return {
+        int(pid)
+        for listed in Path("/proc/self/task").glob("*/children")
+        for pid in listed.read_text().split()
+    }
