@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
+from verinfer.circuits.fit import fit
+from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.verifier.errors import UsageError
 
 from . import compiler, compiler_report, environment, receipt, report
@@ -64,6 +67,7 @@ def run_receipt(models: tuple[str, ...], out: Path) -> None:
 def run_compiler(names: tuple[str, ...], forward_seconds: float, add: bool, out: Path | None) -> None:
     """Circuits by stock EZKL against circuits by verinfer; all cases take an hour or two.
 
+    The cost model is fitted to this machine first, as `verinfer estimate --fit` does it.
     Results are written after each case, with those that are done; exit code 1 if one failed.
     """
     machine = environment.describe()
@@ -74,6 +78,9 @@ def run_compiler(names: tuple[str, ...], forward_seconds: float, add: bool, out:
             earlier = compiler.earlier_cases(target / "compiler.json", machine)
         except UsageError as error:
             raise click.ClickException(error.message) from error
+    _say("fitting the cost model to this machine as it is now")
+    with tempfile.TemporaryDirectory(prefix="verinfer-fit-") as home:
+        fit(Workplace(directory=Path(home), limits=heavy_limits()), lambda _share: None)
     results: dict[str, Any] = {}
     commit = machine["commit"]
     for found in compiler.run(names or compiler.CASES, commit, _say, forward_seconds, earlier):
