@@ -95,7 +95,7 @@ def estimate(
     if not network.is_file():
         raise CouldNotCheck("file-missing", f"{network} is not there.")
     with tempfile.TemporaryDirectory(prefix="verinfer-estimate-") as home:
-        limits = replace(heavy_limits(), wall_seconds=_SECONDS, cpu_seconds=_SECONDS * (os.cpu_count() or 1))
+        limits = heavy_limits()._replace(wall_seconds=_SECONDS, cpu_seconds=_SECONDS * (os.cpu_count() or 1))
         place = Workplace(directory=Path(home), limits=limits)
         plain = place.directory / "plain.onnx"
         light = replace(place, limits=PARSE_LIMITS)

@@ -28,7 +28,7 @@ def explain(model: Path, run_args: dict[str, Any], place: Workplace) -> Malforme
 
     Its code is ``model-unsupported``, its message names the node and EZKL's reason.
     """
-    limits = replace(place.limits, wall_seconds=_TRY_SECONDS)
+    limits = place.limits._replace(wall_seconds=_TRY_SECONDS)
     hurried = replace(place, limits=limits)
     until = time.monotonic() + SECONDS
     good, bad = 0, int(hurried.onnx("count_nodes", model=model))

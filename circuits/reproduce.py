@@ -169,7 +169,7 @@ def _require_fine(manifest: Manifest, network: Path, place: Workplace) -> None:
 
 def _require_affordable(manifest: Manifest, wrapped: Path, place: Workplace) -> None:
     """Raise before a stranger's circuit takes this machine for hours."""
-    hurried = replace(place, limits=replace(place.limits, wall_seconds=_COUNTING_SECONDS))
+    hurried = replace(place, limits=place.limits._replace(wall_seconds=_COUNTING_SECONDS))
     settings = count_rows(str(wrapped), [manifest.proof_system.run_args.to_json()], hurried)[0]
     if settings is None:
         raise Rejected("not-reproduced", "EZKL refuses the network with the recorded run args.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -102,8 +102,7 @@ class _LeasedRecord:
 
 def _limits(settings: Settings) -> Limits:
     limits = heavy_limits()
-    return replace(
-        limits,
+    return limits._replace(
         memory_bytes=settings.prove_memory_bytes or limits.memory_bytes,
         wall_seconds=settings.prove_seconds,
     )

@@ -10,7 +10,7 @@ import asyncio
 import json
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -152,7 +152,7 @@ def _check_model(order: BuildOrder, aside: Path) -> None:
     """Raise `Malformed` (``model-refused``, ``model-unsupported``) for a model that no build would take."""
     scratch, model = aside / "check", aside / "upload" / "network.onnx"
     scratch.mkdir()
-    limits = replace(PARSE_LIMITS, wall_seconds=_CHECK_SECONDS, cpu_seconds=_CHECK_SECONDS)
+    limits = PARSE_LIMITS._replace(wall_seconds=_CHECK_SECONDS, cpu_seconds=_CHECK_SECONDS)
     place = Workplace(directory=scratch, limits=limits)
     try:
         if order.bare:

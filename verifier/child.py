@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,7 +69,7 @@ class Child:
         self._answer = answer
         start = {
             "module": module,
-            "limits": asdict(limits),
+            "limits": limits._asdict(),
             "parent": os.getpid(),
             "answer_fd": child_end,
             "enclosed": enclosed,

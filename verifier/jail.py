@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import resource
 import signal
 import struct
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import landlock, seccomp
 
@@ -47,9 +46,10 @@ _SYSTEM = (
 _LOADERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """What one child may use; `wall_seconds` is enforced by its parent, the rest by the kernel."""
+
+    # No dataclass: importing that takes a child as long as all of the rest together.
 
     memory_bytes: int
     cpu_seconds: int
@@ -169,7 +169,7 @@ def _drop_privileges(libc: ctypes.CDLL) -> None:
 
 
 def _install_filter(libc: ctypes.CDLL, *, becomes_program: bool) -> None:
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in seccomp.MACHINES:
         raise JailError(f"no system call filter for {machine}")
     code = seccomp.compiled(machine, os.getpid(), becomes_program=becomes_program)

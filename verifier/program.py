@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from . import files
@@ -45,7 +44,7 @@ def run(
         "arguments": list(arguments),
         "reads": [str(path) for path in reads],
         "environment": dict(environment),
-        "limits": asdict(limits),
+        "limits": limits._asdict(),
         "parent": os.getpid(),
     }
     written, said = directory / "program.out", directory / "program.err"

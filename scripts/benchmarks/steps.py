@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def _command(function: str, answer: Path, arguments: Mapping[str, Path | bool]) 
             name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()
         },
         "answer": str(answer),
-        "limits": asdict(heavy_limits()),
+        "limits": heavy_limits()._asdict(),
         "parent": os.getpid(),
     }
     return [sys.executable, "-P", str(_PROGRAM), json.dumps(request)]

@@ -71,7 +71,7 @@ class Job:
 
     def forbid_children(self) -> None:
         """From now on no child can compute or prove; the one that verifies has limits of its own."""
-        limits = replace(self.place.limits, memory_bytes=1 << 20)
+        limits = self.place.limits._replace(memory_bytes=1 << 20)
         self.place = replace(self.place, limits=limits)
 
 

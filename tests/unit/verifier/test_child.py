@@ -12,7 +12,6 @@ import sys
 import textwrap
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,7 @@ def test_what_a_child_says_prints_on_one_line(tmp_path: Path) -> None:
 
 def test_a_child_that_does_not_read_meets_the_time_limit(tmp_path: Path) -> None:
     """Handing over a large request is inside the limit, too."""
-    child = Child("timeit", limits=replace(LIMITS, wall_seconds=1.0), directory=tmp_path)
+    child = Child("timeit", limits=LIMITS._replace(wall_seconds=1.0), directory=tmp_path)
     os.kill(child.pid, signal.SIGSTOP)
     started = time.monotonic()
     with pytest.raises(ChildFailed) as caught:

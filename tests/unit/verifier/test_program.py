@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,8 +77,8 @@ def test_a_program_reaches_no_other_files(tmp_path: Path) -> None:
 def test_a_program_that_does_not_end_is_ended(tmp_path: Path) -> None:
     """By the clock, by the processor's time, and by what it writes; each with its own code."""
     cases = {
-        "import time; time.sleep(60)": ("child-out-of-time", replace(LIMITS, wall_seconds=0.5)),
-        "while True: pass": ("child-out-of-time", replace(LIMITS, cpu_seconds=1)),
+        "import time; time.sleep(60)": ("child-out-of-time", LIMITS._replace(wall_seconds=0.5)),
+        "while True: pass": ("child-out-of-time", LIMITS._replace(cpu_seconds=1)),
         "print('x' * (2 << 20))": ("child-refused", LIMITS),
         "import os; os.abort()": ("child-aborted", LIMITS),
     }
