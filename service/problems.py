@@ -57,7 +57,9 @@ _CODES: dict[int, str] = {
     " visibility-mismatch"
     # of contracts
     " chain-refused chain-reverted chain-too-slow chain-unreachable code-mismatch contract-differs contract-malformed"
-    " contract-too-large inputs-hidden node-missing not-deployed outputs-unlike solc-failed solc-missing",
+    " contract-too-large inputs-hidden node-missing not-deployed outputs-unlike solc-failed solc-missing"
+    # of our own proof system
+    " description-malformed security-too-low",
 }
 
 STATUS: dict[str, int] = {code: status for status, codes in _CODES.items() for code in codes.split()}

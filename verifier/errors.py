@@ -36,6 +36,7 @@ CODES: dict[str, str] = {
     "sample-malformed": "The sample cannot be read in the stated form.",
     "key-malformed": "Not an Ed25519 key in PEM form.",
     "salt-malformed": "A salt is 32 bytes as 64 lower-case hex digits.",
+    "description-malformed": "The description of an integer network is not valid for verinfer-sc/1.",
     "contract-malformed": "The folder is not what 'verinfer contract build' makes.",
     # rejected: the numbered steps of verification, in their order
     "policy-expired": "The policy is past its valid_until.",
@@ -64,6 +65,7 @@ CODES: dict[str, str] = {
     "input-undisclosed": "The statement tells nothing of its input, so it cannot be compared.",
     "visibility-mismatch": "The circuit shows more or less of its input than the one that was asked.",
     "proof-invalid": "The proof does not verify for this statement.",
+    "security-too-low": "A proof of this kind is worth fewer bits than are required.",
     "proof-for-wrong-runtime": "A proof stands beside a statement that no circuit made.",
     "evidence-unsupported": "A kind of evidence that this verifier cannot check.",
     "evidence-missing": "Evidence that the policy requires is absent.",
