@@ -95,10 +95,9 @@ def test_an_honest_proof_is_accepted(name: str) -> None:
     """A proof of a network's output is accepted for its challenge and input, and so is the key proof of its weights."""
     prover = Prover(KINDS[name])
     full = KINDS[name].description["pcs"] == FULL
-    for seed in (1, 2):
-        x = random_input(KINDS[name].description, Random(seed))  # noqa: S311 - reproducible tests
-        y, proof = prover.prove(CHALLENGE, x)
-        check(KINDS[name].canon, prover.root, CHALLENGE, x, y, proof, required_bits=100 if full else 14)
+    x = random_input(KINDS[name].description, Random(1))  # noqa: S311 - reproducible tests
+    y, proof = prover.prove(CHALLENGE, x)
+    check(KINDS[name].canon, prover.root, CHALLENGE, x, y, proof, required_bits=100 if full else 14)
     check_key(KINDS[name].canon, prover.root, prover.prove_key(), required_bits=100 if full else 14)
 
 
@@ -108,7 +107,7 @@ class Proven:
     network = network(
         [{"op": "gemm", "nout": 2, **activation(s=3)}, {"op": "gemm", "nout": 2, "final": 1}],
         [2],
-        pcs={**FEW, "queries": 4, "pow_bits": 10, "final_bits": 1, "fold": 3},
+        pcs={**FEW, "queries": 1, "pow_bits": 10, "final_bits": 1, "fold": 3},
     )
     prover = Prover(network)
     x = (3, 14)
@@ -146,7 +145,7 @@ def test_every_flipped_byte_is_refused() -> None:
         refusal(proof=bytes(changed))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_no_bytes_make_the_verifier_fail_otherwise(data: st.DataObject) -> None:
     """Cut, repeated, exchanged or made-up bytes are refused with the same code, never with another exception."""

@@ -15,7 +15,7 @@ from verinfer.verifier.sumcheck.check import check
 from .network import Network
 from .prover import Prover
 
-FOLDER = Path(__file__).parents[3] / "vectors" / "sumcheck"
+FOLDER = Path(__file__).parents[3] / "vectors" / "sumcheck" / "prototype"
 BITS = 12
 
 
