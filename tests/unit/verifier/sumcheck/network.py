@@ -228,3 +228,66 @@ def network(
 def activation(*, s: int = 4, a: int = 4, lo: int = 0, m: int = 1) -> Json:
     """The keys of a layer that is not final."""
     return {"M": m, "s": s, "a": a, "lo": lo}
+
+
+def random_network(seed: int) -> Network:
+    """A small network of any shape: odd sizes, strides, residuals, shortcuts, signed activations, every kind of parameters."""
+    random = Random(seed)  # noqa: S311 - reproducible tests
+    t = random.randint(5, 7)
+    start = random.choice(
+        [[random.randint(2, 6)], _sizes(random, 4, 5), [random.randint(2, 3), *_sizes(random, 5, 5)]]
+    )
+    layers: list[Json] = []
+    for _ in range(random.randint(0, 3)):
+        made = [dims for _, dims in shapes({"layers": layers, "in_dims": start})]
+        layer: Json = {}
+        given = made[-1] if made else tuple(start)
+        if len(layers) >= 2 and random.random() < 0.3:
+            layer["src"] = random.randrange(len(layers) - 1)
+            given = made[layer["src"]]
+        layer |= _random_operation(random, given)
+        a = random.randint(1, t)
+        layer |= activation(
+            s=random.randint(1, 9), a=a, lo=random.choice((0, -1 << (a - 1))), m=random.choice((1, 3, 99))
+        )
+        layers.append(layer)
+        _maybe_residual(random, layers, start)
+    made = [dims for _, dims in shapes({"layers": layers, "in_dims": start})]
+    layers.append({"op": "gemm", "nout": random.randint(1, 4)})
+    if random.random() < 0.5:
+        layers[-1] = _random_operation(random, made[-1] if made else tuple(start), weighted=not made)
+    layers[-1]["final"] = 1
+    _maybe_residual(random, layers, start)
+    pcs = {
+        "log_blowup": random.randint(1, 4),
+        "queries": 6,
+        "pow_bits": 0,
+        "fold": random.randint(1, 4),
+        "final_bits": random.randint(1, 4),
+        "leaf_bits": random.randint(0, 3),
+    }
+    return network(layers, start, seed=seed, pcs=pcs, t=t, in_bits=random.randint(1, 5))
+
+
+def _sizes(random: Random, *most: int) -> list[int]:
+    return [random.randint(2, size) for size in most]
+
+
+def _random_operation(random: Random, given: tuple[int, ...], *, weighted: bool = False) -> Json:
+    match len(given):
+        case 1:
+            return {"op": "gemm", "nout": random.randint(1, 5)}
+        case 2:
+            return {"op": random.choice(("linear", "linear", "gemm")), "nout": random.randint(1, 4)}
+    if random.random() < 0.3 and not weighted:
+        return {"op": "pool", "k": random.randint(1, min(given[1:]))}
+    k = random.randint(1, min(3, *given[1:]))
+    stride, pad = random.randint(1, 2), random.randrange(k)
+    return {"op": "conv", "k": k, "stride": stride, "pad": pad, "cout": random.randint(1, 3)}
+
+
+def _maybe_residual(random: Random, layers: list[Json], start: list[int]) -> None:
+    made = [dims for _, dims in shapes({"layers": layers, "in_dims": start})]
+    alike = [index for index, dims in enumerate(made[:-1]) if dims == made[-1]]
+    if alike and random.random() < 0.7:
+        layers[-1]["res"] = {"src": random.choice(alike), "c": random.choice((-7, 1, 20))}

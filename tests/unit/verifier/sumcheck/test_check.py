@@ -22,7 +22,7 @@ from verinfer.verifier.sumcheck.soundness import PROFILES, level, query_bits
 from verinfer.verifier.sumcheck.transcript import Transcript
 
 from .codes import pack
-from .network import FEW, FULL, Json, Network, activation, canon, network, random_input
+from .network import FEW, FULL, Json, Network, activation, canon, network, random_input, random_network
 from .prover import Prover
 
 CHALLENGE = bytes(range(32))
@@ -99,6 +99,20 @@ def test_an_honest_proof_is_accepted(name: str) -> None:
     y, proof = prover.prove(CHALLENGE, x)
     check(KINDS[name].canon, prover.root, CHALLENGE, x, y, proof, required_bits=100 if full else 14)
     check_key(KINDS[name].canon, prover.root, prover.prove_key(), required_bits=100 if full else 14)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_networks(seed: int) -> None:
+    """Of any small network the honest output is accepted, and one that differs in one number is not."""
+    network = random_network(seed)
+    prover = Prover(network)
+    x = random_input(network.description, Random(seed))  # noqa: S311 - reproducible tests
+    y, proof = prover.prove(CHALLENGE, x)
+    check(network.canon, prover.root, CHALLENGE, x, y, proof, required_bits=1)
+    changed = [*y]
+    changed[seed % len(y)] += 1
+    with pytest.raises(Rejected):
+        check(network.canon, prover.root, CHALLENGE, x, changed, proof, required_bits=1)
 
 
 class Proven:
