@@ -24,8 +24,8 @@ from verinfer.verifier.sumcheck.transcript import Transcript
 from .codes import pack
 from .network import FEW, FULL, Json, Network, activation, canon, network, random_input, random_network
 from .prover import Prover
+from .refusing import CHALLENGE
 
-CHALLENGE = bytes(range(32))
 FINAL: Json = {"op": "gemm", "nout": 3, "final": 1}
 
 

@@ -12,9 +12,9 @@ from verinfer.verifier.sumcheck.field import P
 from verinfer.verifier.sumcheck.key import check_key
 from verinfer.verifier.sumcheck.refusal import Step
 
-from .network import FEW, Network, activation, network, random_input
+from .network import Network, activation, network, random_input
 from .prover import Prover
-from .test_lies import CHALLENGE, refused_only_at
+from .refusing import CHALLENGE, refused_only_at
 
 NETWORK = network(
     [
@@ -177,4 +177,3 @@ def test_key_proofs_have_the_policys_bits_too() -> None:
     prover = Prover(NETWORK)
     with pytest.raises(Rejected, match="security-too-low"):
         check_key(NETWORK.canon, prover.root, prover.prove_key())
-    assert NETWORK.description["pcs"] == FEW
