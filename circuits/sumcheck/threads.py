@@ -1,0 +1,58 @@
+"""Kernels over ranges of an index space, on this process's own threads (section 12).
+
+numba's own `parallel=True` compiles slowly and its thread layer must not be entered twice at once, which two requests would do.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+from verinfer.circuits.sumcheck.field import K, P
+
+WORTHWHILE = 4096  # items below which handing work to a thread costs more than it saves
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    del process  # a forked child must not wait for threads that only its parent has
+    return ThreadPoolExecutor(workers(), thread_name_prefix="sumcheck")
+
+
+@cache
+def workers() -> int:
+    """How many threads a proof uses: `VERINFER_SUMCHECK_THREADS`, or two where there are two cores."""
+    wanted = os.environ.get("VERINFER_SUMCHECK_THREADS", "")
+    return max(1, int(wanted)) if wanted.isdigit() else min(2, len(os.sched_getaffinity(0)))
+
+
+def reset() -> None:
+    """Read the setting again at the next call; threads that have work finish it."""
+    _pool.cache_clear()
+    workers.cache_clear()
+
+
+def spread(
+    function: Callable[..., Any], count: int, *arguments: Any, worthwhile: int = WORTHWHILE, align: int = 1
+) -> list[Any]:
+    """Call `function(low, high, *arguments)` over parts of `[0, count)`, each a multiple of `align` long; their results."""
+    threads = workers()
+    if count < worthwhile or threads == 1:
+        return [function(0, count, *arguments)]
+    step = -(-count // (threads * align)) * align
+    parts = [(low, min(count, low + step)) for low in range(0, count, step)]
+    rest = [_pool(os.getpid()).submit(function, low, high, *arguments) for low, high in parts[1:]]
+    first = function(*parts[0], *arguments)
+    return [first, *(part.result() for part in rest)]
+
+
+def summed(parts: list[Any]) -> K:
+    """The sum of the parts' elements of K."""
+    return sum(int(part[0]) for part in parts) % P, sum(int(part[1]) for part in parts) % P
+
+
+def summed_pair(parts: list[Any]) -> tuple[K, K]:
+    """The sums of the parts' pairs of elements of K: a round's message."""
+    a, b, c, d = (sum(int(part[i]) for part in parts) % P for i in range(4))
+    return (a, b), (c, d)
