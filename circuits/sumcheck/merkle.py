@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verinfer.circuits.sumcheck.field import Words
-from verinfer.circuits.sumcheck.sha256 import Hashes, as_bytes, hash_many
+from .field import Words
+from .sha256 import Hashes, as_bytes, hash_many
 
 
 @dataclass(frozen=True, slots=True)

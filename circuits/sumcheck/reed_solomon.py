@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from verinfer.circuits.sumcheck.field import P, Words, add, inlined, kernel, mul, root, sub
-from verinfer.circuits.sumcheck.threads import spread
+from .field import P, Words, add, inlined, kernel, mul, root, sub
+from .threads import spread
 
 _1 = np.uint64(1)
 _CACHED = 1 << 13  # coefficients that a block's transform keeps in the first-level cache
@@ -100,14 +100,15 @@ def reversed_bits(number: int, bits: int) -> int:
     return int(format(number, f"0{bits}b")[::-1], 2) if bits else 0
 
 
-def encode(message: Words, blowup_bits: int) -> Words:
-    """The codeword of a message of 2^v coefficients: `2^(v + blowup_bits)` symbols in bit-reversed order."""
+def encode(message: Words, blowup_bits: int, out: Words | None = None) -> Words:
+    """The codeword of a message of 2^v coefficients: `2^(v + blowup_bits)` symbols in bit-reversed order; in `out` if given."""
     size = len(message)
     bits = size.bit_length() - 1
     generator = root(bits + blowup_bits)
     cosets = range(1 << blowup_bits)
     shifts = np.array([pow(generator, reversed_bits(b, blowup_bits), P) for b in cosets], dtype=np.uint64)
-    out = np.empty(size << blowup_bits, np.uint64)
+    if out is None:
+        out = np.empty(size << blowup_bits, np.uint64)
     enough = 1 if size >= 2048 else 1 << 62
     spread(_encode_cosets, len(shifts), message, shifts, _twiddles(bits), out, worthwhile=enough)
     return out

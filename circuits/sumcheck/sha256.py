@@ -13,8 +13,8 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from verinfer.circuits.sumcheck.field import inlined, kernel
-from verinfer.circuits.sumcheck.threads import spread
+from .field import inlined, kernel
+from .threads import spread
 
 Hashes = NDArray[np.uint32]
 LANES = 16

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from verinfer.circuits.sumcheck.field import ONE, K, Words, add, kernel, kmul, mul, sub, words
-from verinfer.circuits.sumcheck.threads import spread, summed
+from .arena import Arena
+from .field import ONE, K, Words, add, kernel, kmul, mul, sub, words
+from .threads import spread, summed
 
 _0 = np.uint64(0)
 _SPLIT = 14  # from this many variables on a table is the product of two halves' tables
@@ -75,8 +76,8 @@ def fold(low: int, high: int, a: Words, r0: np.uint64, r1: np.uint64, out: Words
 
 
 @kernel
-def _pair_sums(a: Words, out: Words) -> None:
-    for i in range(out.shape[0]):
+def _pair_sums(low: int, high: int, a: Words, out: Words) -> None:
+    for i in range(low, high):
         out[i, 0] = add(a[2 * i, 0], a[2 * i + 1, 0])
         out[i, 1] = add(a[2 * i, 1], a[2 * i + 1, 1])
 
@@ -86,14 +87,15 @@ def u64(value: K) -> tuple[np.uint64, np.uint64]:
     return np.uint64(value[0]), np.uint64(value[1])
 
 
-def eq_table(point: Sequence[K], factor: K = ONE) -> Words:
-    """`factor * eq(point, x)` for every x."""
+def eq_table(point: Sequence[K], factor: K = ONE, out: Words | None = None) -> Words:
+    """`factor * eq(point, x)` for every x; in `out` if given."""
+    if out is None:
+        out = np.empty((1 << len(point), 2), np.uint64)
     if len(point) >= _SPLIT:
-        out = np.zeros((1 << len(point), 2), np.uint64)
+        out[:] = 0
         add_eq(point, factor, out)
-        return out
-    out = np.empty((1 << len(point), 2), np.uint64)
-    _eq(words(point), *u64(factor), out)
+    else:
+        _eq(words(point), *u64(factor), out)
     return out
 
 
@@ -111,7 +113,7 @@ def add_eq(point: Sequence[K], factor: K, out: Words) -> None:
 
 def dot(a: Words, b: Words) -> K:
     """The inner product of a vector over F with one over K."""
-    return summed(spread(_dot, len(a), a, b, worthwhile=1 << 14))
+    return summed(spread(_dot, len(a), a, b, worthwhile=1 << 14))[0]
 
 
 def evaluate(a: Words, point: Sequence[K]) -> K:
@@ -119,7 +121,7 @@ def evaluate(a: Words, point: Sequence[K]) -> K:
     half = len(point) // 2
     rows = eq_table(point[half:])
     enough = 2 if len(point) >= 12 else 1 << 62
-    return summed(spread(_dot_eq, len(rows), a, rows, eq_table(point[:half]), worthwhile=enough))
+    return summed(spread(_dot_eq, len(rows), a, rows, eq_table(point[:half]), worthwhile=enough))[0]
 
 
 def folded(a: Words, r: K) -> Words:
@@ -129,11 +131,11 @@ def folded(a: Words, r: K) -> Words:
     return out
 
 
-def suffix_tables(point: Sequence[K]) -> list[Words]:
+def suffix_tables(point: Sequence[K], arena: Arena) -> list[Words]:
     """The eq tables of `point[1:]`, `point[2:]`, ..., `point[n:]`, each half as long as the one before."""
-    tables = [eq_table(point[1:])]
+    tables = [eq_table(point[1:], out=arena.elements(1 << len(point) - 1))]
     for _ in range(len(point) - 1):
-        out = np.empty((len(tables[-1]) // 2, 2), np.uint64)
-        _pair_sums(tables[-1], out)
+        out = arena.elements(len(tables[-1]) // 2)
+        spread(_pair_sums, len(out), tables[-1], out)
         tables.append(out)
     return tables

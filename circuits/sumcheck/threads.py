@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
-from verinfer.circuits.sumcheck.field import K, P
+from .field import K, P
 
 WORTHWHILE = 4096  # items below which handing work to a thread costs more than it saves
 
@@ -47,12 +47,7 @@ def spread(
     return [first, *(part.result() for part in rest)]
 
 
-def summed(parts: list[Any]) -> K:
-    """The sum of the parts' elements of K."""
-    return sum(int(part[0]) for part in parts) % P, sum(int(part[1]) for part in parts) % P
-
-
-def summed_pair(parts: list[Any]) -> tuple[K, K]:
-    """The sums of the parts' pairs of elements of K: a round's message."""
-    a, b, c, d = (sum(int(part[i]) for part in parts) % P for i in range(4))
-    return (a, b), (c, d)
+def summed(parts: list[Any]) -> tuple[K, ...]:
+    """The sums of the parts' elements of K, each part a tuple of words, two for an element."""
+    words = [sum(int(word) for word in column) % P for column in zip(*parts, strict=True)]
+    return tuple(zip(words[::2], words[1::2], strict=True))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from hashlib import sha256
 
-from verinfer.circuits.sumcheck.field import K, P
+from .field import K, P
 
 
 class Transcript:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from verinfer.circuits.sumcheck import field, merkle, reed_solomon, tables, threads
+from verinfer.circuits.sumcheck.arena import Arena
 from verinfer.circuits.sumcheck.field import K, P, Words
 from verinfer.circuits.sumcheck.sha256 import as_bytes, hash_many
 from verinfer.circuits.sumcheck.transcript import Transcript
@@ -97,7 +98,7 @@ def test_folding_evaluates(variables: int) -> None:
 def test_suffix_tables() -> None:
     """The i-th table is eq over the variables after the i-th."""
     point = _elements(6, 6)
-    for i, table in enumerate(tables.suffix_tables(point)):
+    for i, table in enumerate(tables.suffix_tables(point, Arena())):
         assert [field.element(row) for row in table] == _eq(point[i + 1 :])
 
 
