@@ -23,14 +23,17 @@ class Tree:
 
     def opening(self, indices: Sequence[int]) -> bytes:
         """Leaves at sorted, distinct indices, the number of sibling hashes (u32), and the hashes level by level."""
-        siblings = []
         known = list(indices)
+        siblings: list[bytes] = []
+        count = 0
         for level in self.levels[:-1]:
             here = set(known)
-            siblings += [as_bytes(level[i ^ 1]) for i in known if i ^ 1 not in here]
+            missing = [i ^ 1 for i in known if i ^ 1 not in here]
+            siblings.append(level[missing].astype(">u4").tobytes())
+            count += len(missing)
             known = sorted({i >> 1 for i in known})
         leaves = self.leaves[list(indices)].astype("<u8").tobytes()
-        return leaves + len(siblings).to_bytes(4, "little") + b"".join(siblings)
+        return leaves + count.to_bytes(4, "little") + b"".join(siblings)
 
 
 def tree(symbols: Words, leaf_symbols: int) -> Tree:

@@ -74,7 +74,8 @@ class Prover:
     def prove(self, x: Integers, challenge: bytes) -> Proof:
         """Run the network and prove its output; every admissible x has a proof.
 
-        `challenge` is the 32 bytes that bind the proof to one request. Raises ValueError for an input that D does not admit.
+        `challenge` is the 32 bytes that bind the proof to one request.
+        Raises `UsageError` (``shape-mismatch``, ``value-not-integer``, ``value-out-of-range``) for an input that D refuses.
         """
         return self.prove_witness(witness(self.key.layout, self.key.tags, self.key.weights, x), challenge)
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
+
+from verinfer.verifier.errors import UsageError
 
 from .description import Description, Integers, Layer, Weights, accumulator_range, source_of
 
@@ -40,18 +43,28 @@ def run_many(description: Description, weights: Weights, inputs: Integers) -> In
 
 
 def trace(description: Description, weights: Weights, x: Integers) -> tuple[Step, ...]:
-    """Every layer's step for one input."""
+    """Every layer's step for one input, of any shape with as many numbers as D's; raises as `trace_many`."""
+    dims = description["in_dims"]
+    if np.size(x) != prod(dims):
+        raise UsageError("shape-mismatch", f"The network takes {list(dims)} numbers; given are {np.size(x)}.")
     return tuple(
         Step(step.acc[0], step.q[0], step.out[0])
-        for step in trace_many(description, weights, np.asarray(x, np.int64)[None])
+        for step in trace_many(description, weights, np.asarray(x)[None])
     )
 
 
 def trace_many(description: Description, weights: Weights, inputs: Integers) -> tuple[Step, ...]:
-    """Every layer's step for several inputs, [n, …]; raises ValueError for an input that D does not admit."""
-    x = np.asarray(inputs, np.int64).reshape(-1, *description["in_dims"])
-    if x.size and not (x.min() >= 0 and x.max() < 1 << description["in_bits"]):
-        raise ValueError(f"an input is not in 0 .. 2^{description['in_bits']} - 1")
+    """Every layer's step for several inputs, [n, …].
+
+    Raises `UsageError` (``value-not-integer``, ``value-out-of-range``) for an input that D does not admit.
+    """
+    given = np.asarray(inputs)
+    if given.dtype.kind not in "iu":
+        raise UsageError("value-not-integer", f"The network takes integers; given are {given.dtype}.")
+    if given.size and not (given.min() >= 0 and given.max() < 1 << description["in_bits"]):
+        most = (1 << description["in_bits"]) - 1
+        raise UsageError("value-out-of-range", f"A number of the input is not in 0 .. {most}.")
+    x = given.astype(np.int64).reshape(-1, *description["in_dims"])
     steps: list[Step] = []
     for index, layer in enumerate(description["layers"]):
         source = source_of(description, index)

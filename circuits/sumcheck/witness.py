@@ -81,10 +81,8 @@ def groups(stage: Stage, step: Step) -> dict[str, Integers]:
 
 
 def witness(layout: Layout, tags: Tags, weights: Weights, x: Integers) -> Witness:
-    """The witness for one input, with `tags_of` the layout; raises ValueError for an input that D does not admit."""
-    dims = layout.stages[0].given
-    given = np.asarray(x, np.int64).reshape(dims)
-    steps = trace(layout.description, weights, given)
+    """The witness for one input, with `tags_of` the layout; raises as `reference.trace`."""
+    steps = trace(layout.description, weights, x)
     cells = np.zeros(1 << layout.witness_bits, np.uint64)
     for stage, step in zip(layout.stages, steps, strict=True):
         if not stage.limbs:
@@ -94,6 +92,7 @@ def witness(layout: Layout, tags: Tags, weights: Weights, x: Integers) -> Witnes
             limb = (values[group] >> (number * layout.limb_bits)) & ((1 << width) - 1)
             valid_cells(cells[layout.witness[name].cells], stage.out)[:] = limb
     count_slots(cells, tags, layout.witness[MULTIPLICITIES])
+    given = np.asarray(x).astype(np.int64).reshape(layout.stages[0].given)
     return Witness(given, steps[-1].out, cells)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from verinfer.circuits.sumcheck import description, reference
 from verinfer.circuits.sumcheck.description import Description
-from verinfer.verifier.errors import CouldNotCheck
+from verinfer.verifier.errors import CouldNotCheck, UsageError
 
 from .networks import SEEDS, network
 
@@ -137,11 +137,21 @@ def test_an_accumulator_that_could_wrap_is_refused() -> None:
         description.finish(d, weights)
 
 
-def test_an_input_outside_its_bits_is_no_input() -> None:
-    """The reference computes nothing that could not be proven."""
+def test_an_input_that_cannot_be_proven_is_refused() -> None:
+    """The reference computes nothing that could not be proven: whole numbers within D's bits, as many as D says."""
     d, weights, inputs = network(0)
     for wrong in (-1, 1 << d["in_bits"]):
         x = inputs[0].copy()
         x.flat[0] = wrong
-        with pytest.raises(ValueError, match="an input is not in"):
+        with pytest.raises(UsageError) as refused:
             reference.run(d, weights, x)
+        assert refused.value.code == "value-out-of-range"
+    with pytest.raises(UsageError) as refused:
+        reference.run(d, weights, inputs[0].astype(np.float64))
+    assert refused.value.code == "value-not-integer"
+    with pytest.raises(UsageError) as refused:
+        reference.run(d, weights, inputs[0][:-1])
+    assert refused.value.code == "shape-mismatch"
+    assert np.array_equal(
+        reference.run(d, weights, inputs[0].reshape(-1)), reference.run(d, weights, inputs[0])
+    )
