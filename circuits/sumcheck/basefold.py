@@ -19,7 +19,7 @@ from .threads import spread, summed
 from .transcript import Transcript
 
 _0 = np.uint64(0)
-_GRINDS = 1 << 14  # nonces tried at once
+_GRINDS = 1 << 12  # nonces tried at once
 
 
 def prove_values(

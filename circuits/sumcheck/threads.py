@@ -5,7 +5,7 @@ numba's own `parallel=True` compiles slowly and its thread layer must not be ent
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any
 
@@ -43,11 +43,15 @@ def spread(
     step = -(-count // (threads * align)) * align
     parts = [(low, min(count, low + step)) for low in range(0, count, step)]
     rest = [_pool(os.getpid()).submit(function, low, high, *arguments) for low, high in parts[1:]]
-    first = function(*parts[0], *arguments)
+    try:
+        first = function(*parts[0], *arguments)
+    except BaseException:  # Ctrl-C: nobody may write into memory that is about to be used again
+        wait(rest)
+        raise
     return [first, *(part.result() for part in rest)]
 
 
 def summed(parts: list[Any]) -> tuple[K, ...]:
     """The sums of the parts' elements of K, each part a tuple of words, two for an element."""
-    words = [sum(int(word) for word in column) % P for column in zip(*parts, strict=True)]
+    words = parts[0] if len(parts) == 1 else [sum(column) % P for column in zip(*parts, strict=True)]
     return tuple(zip(words[::2], words[1::2], strict=True))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
+from struct import pack
 
 from .field import K, P
 
@@ -25,7 +26,8 @@ class Transcript:
 
     def send_k(self, label: bytes, *values: K) -> None:
         """Bind elements of K, each two little-endian u64."""
-        self.send(label, b"".join(a.to_bytes(8, "little") + b.to_bytes(8, "little") for a, b in values))
+        words = [word for value in values for word in value]
+        self.send(label, pack(f"<{len(words)}Q", *words))
 
     def append(self, data: bytes) -> None:
         """Add an opening, which no later challenge depends on."""
