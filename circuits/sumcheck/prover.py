@@ -5,6 +5,7 @@ Not zero-knowledge: a proof may tell something of weights and hidden activations
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from threading import Lock
@@ -51,7 +52,7 @@ def setup(description: Description, weights: Weights) -> ProvingKey:
 
     Raises `CouldNotCheck` (``no-circuit``) of a D that does not meet section 3.1, and of weights that are not those D describes.
     """
-    layout = validated(description)
+    layout = validated(deepcopy(description))  # a key does not change with what was passed
     check_weights(layout, weights)
     cells = pack_weights(layout, weights)
     committed = commit(cells, layout.leaves_bits, layout.blowup_bits)

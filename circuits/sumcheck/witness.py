@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from verinfer.verifier.errors import CouldNotCheck
 
-from .description import Dims, Integers, Weights, bits
+from .description import Dims, Integers, Weights, bits, finish
 from .field import P, Words, from_signed, kernel
 from .layout import MULTIPLICITIES, Block, Layout, Stage
 from .reference import Step, trace
@@ -35,7 +35,10 @@ def valid_cells(cells: Cells, dims: Dims) -> Cells:
 
 
 def check_weights(layout: Layout, weights: Weights) -> None:
-    """Raises `CouldNotCheck` (``no-circuit``) unless each weighted layer has arrays of D's shape and within D's width."""
+    """Raises `CouldNotCheck` (``no-circuit``) unless each weighted layer has arrays of D's shape and within D's width.
+
+    Nor may any admissible input make a layer leave its range by more than D's ``nb`` and ``hb`` hold: it could not be proven.
+    """
     wanted: dict[str, tuple[tuple[int, ...], int]] = {}
     for stage in layout.stages:
         if stage.weighted:
@@ -52,6 +55,12 @@ def check_weights(layout: Layout, weights: Weights) -> None:
             raise CouldNotCheck("no-circuit", f"{name} is not an array of int64 with shape {list(shape)}.")
         if array.min() < -most or array.max() >= most:
             raise CouldNotCheck("no-circuit", f"A number of {name} takes more than D's {width} bits.")
+    needed = finish(layout.description, weights)["layers"]
+    for stage, least in zip(layout.stages[:-1], needed, strict=False):
+        if stage.layer["nb"] < least["nb"] or stage.layer["hb"] < least["hb"]:
+            raise CouldNotCheck(
+                "no-circuit", f"Layer {stage.index} can leave its range by more than nb and hb hold."
+            )
 
 
 def pack_weights(layout: Layout, weights: Weights) -> Words:

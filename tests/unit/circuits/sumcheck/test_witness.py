@@ -136,6 +136,22 @@ def test_weights_fill_their_blocks_with_the_reduction_low() -> None:
     assert np.count_nonzero(cells) == sum(np.count_nonzero(value) for value in weights.values())
 
 
+def test_widths_that_some_input_would_exceed_are_refused() -> None:
+    """Setup refuses an nb or hb with which an admissible input could not be proven; larger ones than needed are fine."""
+    d, weights, _ = next(
+        found for found in map(network, range(40)) if any(layer.get("nb") for layer in found[0]["layers"])
+    )
+    index = next(i for i, layer in enumerate(d["layers"]) if layer.get("nb"))
+    for change, refused in ((-1, True), (1, False)):
+        changed = copy.deepcopy(d)
+        changed["layers"][index]["nb"] += change
+        if refused:
+            with pytest.raises(CouldNotCheck, match="can leave its range"):
+                witness.check_weights(layout_of(changed), weights)
+        else:
+            witness.check_weights(layout_of(changed), weights)
+
+
 # Functionals: <weights, x> for a random x is the sum they stand for.
 
 
