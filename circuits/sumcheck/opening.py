@@ -8,43 +8,39 @@ from dataclasses import dataclass
 from .arena import Arena
 from .field import HALF, ONE, ZERO, K, P, Words, k_add, k_mul, k_scale
 from .functionals import Claim
-from .rounds import bound_last, first_message, next_message
+from .rounds import Halving
 from .tables import dot
 from .transcript import Transcript
 
 
 @dataclass(slots=True)
 class _Side:
-    """One polynomial against its weights: variables bound so far, the next message, and what is left of both vectors.
-
-    It has `skipped` variables fewer than the other one, and is constant in as many first variables.
-    """
+    """One polynomial against its weights. It has `skipped` variables fewer than the other, and is constant in the first ones."""
 
     skipped: int
-    vector: Words
-    weights: Words
-    claim: K
+    vectors: Halving
+    total: K
     message: tuple[K, K] = (ZERO, ZERO)
     value: K = ZERO
 
     def message_of(self, turn: int) -> tuple[K, K]:
         """Its part of a round's message."""
         if turn < self.skipped:
-            return k_scale(self.claim, pow(HALF, turn + 1, P)), ZERO
+            return k_scale(self.total, pow(HALF, turn + 1, P)), ZERO
         if turn == self.skipped:
-            self.message = first_message(self.vector, self.weights)
+            self.message = self.vectors.message()
         constant, leading = self.message
         scale = pow(HALF, self.skipped, P)
         return k_scale(constant, scale), k_scale(leading, scale)
 
-    def bind(self, turn: int, r: K, arena: Arena) -> None:
+    def bind(self, turn: int, r: K) -> None:
         """Bind the round's variable."""
         if turn < self.skipped:
             return
-        if len(self.vector) == 2:
-            self.value = bound_last(self.vector, r)
+        if len(self.vectors.a) == 2:
+            self.value, _ = self.vectors.values(r)
         else:
-            self.vector, self.weights, self.message = next_message(self.vector, self.weights, r, arena)
+            self.message = self.vectors.bind(r)
 
 
 def prove_openings(
@@ -66,14 +62,15 @@ def prove_openings(
         sides = []
         for vector, table in zip(vectors, tables, strict=True):
             skipped = turns - len(vector).bit_length() + 1
-            sides.append(_Side(skipped, vector, table, dot(vector, table) if skipped else ZERO))
+            total = dot(vector, table) if skipped else ZERO
+            sides.append(_Side(skipped, Halving(vector, table, arena), total))
         point: list[K] = []
         for turn in range(turns):
             messages = [side.message_of(turn) for side in sides]
             transcript.send_k(b"o", *(k_add(*parts) for parts in zip(*messages, strict=True)))
             point.append(transcript.challenge(b"r"))
             for side in sides:
-                side.bind(turn, point[-1], arena)
+                side.bind(turn, point[-1])
     values = [side.value for side in sides]
     transcript.send_k(b"of", *values)
     return point, values

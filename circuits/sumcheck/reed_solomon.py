@@ -83,15 +83,18 @@ def _encode_cosets(low: int, high: int, message: Words, shifts: Words, twiddles:
     powers = np.empty(run, np.uint64)
     for b in range(low, high):
         coset = out[b * size : (b + 1) * size]
-        powers[0] = _1
-        for j in range(1, run):
-            powers[j] = mul(powers[j - 1], shifts[b])
-        step = mul(powers[run - 1], shifts[b])
-        base = _1
-        for start in range(0, size, run):
-            for j in range(run):
-                coset[start + j] = mul(message[start + j], mul(base, powers[j]))
-            base = mul(base, step)
+        if shifts[b] == _1:
+            coset[:] = message
+        else:
+            powers[0] = _1
+            for j in range(1, run):
+                powers[j] = mul(powers[j - 1], shifts[b])
+            step = mul(powers[run - 1], shifts[b])
+            base = _1
+            for start in range(0, size, run):
+                for j in range(run):
+                    coset[start + j] = mul(message[start + j], mul(base, powers[j]))
+                base = mul(base, step)
         _transform(coset, twiddles)
 
 

@@ -132,29 +132,43 @@ def weighted_round(low: int, high: int, a: Words, weights: Words) -> tuple[np.ui
     return s0, s1, t0, t1
 
 
-def first_message(a: Words, b: Words) -> tuple[K, K]:
-    """The first message for `sum a b`."""
-    constant, leading = summed(spread(product_round, len(a) // 2, a, b))
-    return constant, leading
+class Halving:
+    """Both vectors of `sum a b` while variable after variable is bound: two pairs of buffers take turns."""
 
+    def __init__(self, a: Words, b: Words, arena: Arena) -> None:
+        self.a, self.b = a, b
+        sizes = [max(1, len(a) // 2), max(1, len(a) // 4)]
+        self._buffers = [(arena.elements(size), arena.elements(size)) for size in sizes]
 
-def next_message(a: Words, b: Words, r: K, arena: Arena) -> tuple[Words, Words, tuple[K, K]]:
-    """Both vectors with variable 0 bound, at least two entries each, and the next message."""
-    half = len(a) // 2
-    a_out, b_out = arena.elements(half), arena.elements(half)
-    constant, leading = summed(spread(product_fold, half // 2, a, b, *u64(r), a_out, b_out))
-    return a_out, b_out, (constant, leading)
+    def message(self) -> tuple[K, K]:
+        """The first round's message."""
+        constant, leading = summed(spread(product_round, len(self.a) // 2, self.a, self.b))
+        return constant, leading
+
+    def bind(self, r: K) -> tuple[K, K]:
+        """Bind variable 0 of vectors with four entries or more; the next message."""
+        half = len(self.a) // 2
+        a, b = (buffer[:half] for buffer in self._buffers[0])
+        self._buffers.reverse()
+        constant, leading = summed(spread(product_fold, half // 2, self.a, self.b, *u64(r), a, b))
+        self.a, self.b = a, b
+        return constant, leading
+
+    def values(self, r: K) -> tuple[K, K]:
+        """What is left of vectors with two entries when the last variable is bound."""
+        return bound_last(self.a, r), bound_last(self.b, r)
 
 
 def prove_product(
     transcript: Transcript, label: bytes, a: Words, b: Words, arena: Arena
 ) -> tuple[list[K], K, K]:
     """The sumcheck of `sum a b`: the point, and both vectors' extensions there."""
+    vectors = Halving(a, b, arena)
+    message = vectors.message()
     point: list[K] = []
-    message = first_message(a, b)
     while True:
         transcript.send_k(label, *message)
         point.append(transcript.challenge(b"r"))
-        if len(a) == 2:
-            return point, bound_last(a, point[-1]), bound_last(b, point[-1])
-        a, b, message = next_message(a, b, point[-1], arena)
+        if len(vectors.a) == 2:
+            return point, *vectors.values(point[-1])
+        message = vectors.bind(point[-1])
