@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from . import on_chain
 from .plots import Bar, Dot, bars, scatter
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -48,6 +49,7 @@ def page(card: Card) -> str:
         _by_batch(card),
         _layers(card.get("layers") or ()),
         _table("Cost", _cost(card)),
+        _table("On chain", on_chain.rows(card), note=on_chain.NOTE),
         _table("How it was made", _making(card)),
         _table(
             "Digests", [(name, str(text)) for name, text in (card.get("digests") or {}).items()], code=True

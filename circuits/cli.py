@@ -17,12 +17,14 @@ from pydantic import TypeAdapter, ValidationError
 from verinfer.verifier import files
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import UsageError
+from verinfer.verifier.evm.costs import read_rates
 from verinfer.verifier.manifest import MOST_BATCHED, Visibility
 from verinfer.verifier.terminal import say
 from verinfer.verifier.wire import Name
 
+from . import card as cards
 from . import estimate as estimates
-from . import plots
+from . import on_chain, plots
 from . import profile as profiles
 from . import srs as srs_files
 from .adopt import Given, Task, make_folder
@@ -317,10 +319,36 @@ def _require_samples(published: Package | Download, samples: Path | None) -> Pac
 
 @click.command("card")
 @click.argument("package", type=Folder)
+@click.option(
+    "--contract",
+    type=Folder,
+    help="What 'verinfer contract build' made of it: say what that costs on chain, too.",
+)
+@click.option("--gas-price", type=click.FloatRange(min=0), help="Gwei per gas, to say it in USD.")
+@click.option("--token-price", type=click.FloatRange(min=0), help="USD per token, to say it in USD.")
 @click.option("--json", "as_json", is_flag=True)
-def card(package: Path, *, as_json: bool) -> None:
+def card(
+    package: Path,
+    contract: Path | None,
+    gas_price: float | None,
+    token_price: float | None,
+    *,
+    as_json: bool,
+) -> None:
     """Print what PACKAGE is, how well it agrees with fp32, and what it costs."""
-    _print_card(open_package(package), as_json=as_json)
+    rates = read_rates(gas_price, token_price)
+    opened = open_package(package)
+    if contract is None:
+        if rates is not None:
+            raise UsageError("usage", "--gas-price and --token-price go with --contract.")
+        _print_card(opened, as_json=as_json)
+        return
+    descriptor = on_chain.read_contract(contract, opened.digest)
+    facts = on_chain.with_contract(json.loads(opened.path("card.json").read_bytes()), descriptor, rates)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        say(f"{cards.as_markdown(facts).rstrip()}\n\npackage {opened.folder}")
 
 
 @click.command("estimate")

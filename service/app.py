@@ -11,7 +11,9 @@ from starlette.exceptions import HTTPException
 from verinfer.verifier.errors import VerinferError
 
 from . import problems
+from .api import contracts as contract_routes
 from .api import jobs, models, oip, receipts, uploads, wellknown
+from .contracts import Contracts
 from .data_folder import DataFolder
 from .events import Events
 from .fp32 import Workers
@@ -34,11 +36,15 @@ def create_app(resources: Resources, *, supervision: Supervise = supervise) -> F
         events = Events()
         folder = DataFolder(settings.data).workers
         workers = Workers(folder, seconds=settings.infer_seconds, queue_limit=settings.queue_limit)
+        contracts = Contracts(settings, events)
         try:
             async with supervision(settings, events) as supervisor:
-                app.state.parts = Parts(resources, events, supervisor, workers, Slots(_UPLOADS_AT_ONCE))
+                app.state.parts = Parts(
+                    resources, events, supervisor, workers, Slots(_UPLOADS_AT_ONCE), contracts
+                )
                 yield
         finally:
+            await contracts.close()
             workers.close()
 
     app = FastAPI(
@@ -49,7 +55,7 @@ def create_app(resources: Resources, *, supervision: Supervise = supervise) -> F
         openapi_url=None,
         redirect_slashes=False,
     )
-    for part in (oip, jobs, models, uploads, receipts, wellknown):
+    for part in (oip, jobs, models, contract_routes, uploads, receipts, wellknown):
         app.include_router(part.router)
     app.add_exception_handler(VerinferError, problems.on_error)
     app.add_exception_handler(HTTPException, problems.on_http_error)

@@ -79,10 +79,15 @@ class DataFolder:
         return self.root / "models"
 
     @property
+    def contracts(self) -> Path:
+        """The contracts of served circuits (`contracts`)."""
+        return self.root / "contracts"
+
+    @property
     def _folders(self) -> tuple[Path, ...]:
         return (
             *(self.work, self.standby, self.groups, self.builders, self.workers),
-            *(self.uploads, self.models),
+            *(self.uploads, self.models, self.contracts),
         )
 
     def make(self) -> None:

@@ -38,6 +38,9 @@ SERVICE_CODES: dict[str, str] = {
     "circuit-gone": "The circuit that the job was for is not served any more.",
     "receipt-unknown": "There is no receipt of that digest here.",
     "file-unknown": "The verify bundle has no file of that name.",
+    "contract-building": "The contract is being built; ask again in a few seconds.",
+    "contract-unsupported": "This service builds no contracts: its machine lacks Node, npm or the extra `evm`. With the verify "
+    "bundle anybody builds the same one: 'verinfer contract build'.",
     "policy-unpublished": "No policy is published here; ask the model's owner for it.",
     # the service
     "queue-full": "Too much work is waiting; try again later.",

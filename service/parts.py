@@ -17,6 +17,8 @@ from verinfer.verifier import files, keys
 from . import storage
 from .build_store import BuildStore
 from .catalogue import Catalogue, open_catalogue
+from .contracts import Contracts
+from .contracts import sweep as sweep_contracts
 from .data_folder import DataFolder, lock
 from .database import Database
 from .errors import Refused
@@ -78,6 +80,7 @@ class Parts:
     supervision: Supervision
     workers: Workers
     receiving: Slots
+    contracts: Contracts
 
     async def find(self, model: str, version: str | None = None) -> Package:
         """The package, also one that was built a moment ago; raises `Refused` (``model-unknown``, ``version-unknown``)."""
@@ -102,6 +105,7 @@ def open_resources(settings: Settings) -> Iterator[Resources]:
             database.migrate()
             builds = BuildStore(database)
             storage.sweep(folder, builds)
+            sweep_contracts(folder)
             catalogue = open_catalogue(settings.packages, storage.built_packages(folder, builds))
             yield Resources(settings, catalogue, key, JobStore(database), builds, ReceiptStore(database))
         finally:

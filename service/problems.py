@@ -24,7 +24,8 @@ MEDIA_TYPE = "application/problem+json"
 _CODES: dict[int, str] = {
     400: "idempotency-key-malformed json-invalid request-malformed",
     403: "origin-refused uploads-off",
-    404: "file-unknown job-unknown model-unknown path-unknown policy-unpublished receipt-unknown version-unknown",
+    404: "contract-too-large file-unknown inputs-hidden job-unknown model-unknown outputs-unlike path-unknown policy-unpublished"
+    " receipt-unknown version-unknown",
     405: "method-not-allowed",
     408: "body-too-slow",
     409: "job-cancelled job-finished model-exists",
@@ -36,8 +37,8 @@ _CODES: dict[int, str] = {
     " value-not-integer value-not-number value-out-of-range"
     # of an upload
     " model-refused model-too-large model-unsupported no-circuit sample-malformed spec-malformed target-malformed usage",
-    501: "mode-unsupported",
-    503: "child-killed not-ready queue-full",
+    501: "contract-unsupported mode-unsupported",
+    503: "child-killed contract-building not-ready queue-full",
     504: "child-out-of-time",
     507: "disk-full store-full",
     # Failures of the service's own parts, which no other request would avoid.
@@ -57,7 +58,7 @@ _CODES: dict[int, str] = {
     " visibility-mismatch"
     # of contracts
     " chain-refused chain-reverted chain-too-slow chain-unreachable code-mismatch contract-differs contract-malformed"
-    " contract-too-large inputs-hidden node-missing not-deployed outputs-unlike solc-failed solc-missing"
+    " node-missing not-deployed solc-failed solc-missing"
     # of our own proof system
     " description-malformed security-too-low",
 }

@@ -15,10 +15,10 @@ KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
 
 
 @contextmanager
-def running(port: int) -> Iterator[str]:
-    """A node of its own chain on this port, until the context ends; gives its address."""
+def running(port: int, hardfork: str = "prague") -> Iterator[str]:
+    """A node of its own chain on this port, by the rules of `hardfork`, until the context ends; gives its address."""
     process = subprocess.Popen(
-        [ANVIL, "--hardfork", "prague", "--port", str(port), "--silent"],
+        [ANVIL, "--hardfork", hardfork, "--port", str(port), "--silent"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -143,7 +143,7 @@ def test_codes_are_glossed_once() -> None:
         assert text.endswith(".")
 
 
-@pytest.mark.parametrize("suite", ["receipt", "compiler"])
+@pytest.mark.parametrize("suite", ["receipt", "compiler", "contract"])
 def test_the_readmes_numbers_are_the_committed_ones(suite: str) -> None:
     """Each table of numbers in the README is the first one that the last committed measurement wrote."""
     shown = re.search(

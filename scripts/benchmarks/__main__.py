@@ -13,8 +13,9 @@ import click
 from verinfer.circuits.fit import fit
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.verifier.errors import UsageError
+from verinfer.verifier.evm import solc
 
-from . import compiler, compiler_report, environment, receipt, report
+from . import compiler, compiler_report, contract, contract_report, environment, receipt, report
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -90,6 +91,46 @@ def run_compiler(names: tuple[str, ...], forward_seconds: float, add: bool, out:
     click.echo(compiler_report.as_table(results), err=True)
     click.echo(json.dumps(results))
     sys.exit(any("failed" in case for case in results["cases"].values()))
+
+
+@bench.command("contract")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    type=click.Choice(contract.MODELS),
+    help="Only these, and write results only with --out; default: all.",
+)
+@click.option("--gas-price", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Gwei a gas.")
+@click.option(
+    "--token-price", type=click.FloatRange(min=0), default=3000.0, show_default=True, help="USD a token."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"Default: {RESULTS.name}, for all models.",
+)
+def run_contract(models: tuple[str, ...], gas_price: float, token_price: float, out: Path | None) -> None:
+    """What a verifier contract and a settled answer cost on chain; all models take half an hour.
+
+    Needs Node, as `verinfer contract` does. Results are written after each model.
+    """
+    machine = environment.describe()
+    target = out or (None if models else RESULTS)
+    results: dict[str, Any] = {}
+    for cases in contract.run(models or contract.MODELS, _say):
+        rates = {"gwei": gas_price, "usd": token_price}
+        results = {
+            "suite": "contract",
+            "machine": machine,
+            "solc": solc.version(),
+            "rates": rates,
+            "cases": cases,
+        }
+        if target is not None:
+            contract_report.write(results, target)
+    click.echo(contract_report.as_table(results), err=True)
+    click.echo(json.dumps(results))
 
 
 def _say(text: str) -> None:

@@ -9,12 +9,13 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from verinfer.circuits import on_chain
 from verinfer.circuits.card_page import POLICY, page
 from verinfer.circuits.package import Package
 from verinfer.verifier.bundle import FILE_LIMITS
 
 from ..errors import Refused
-from ..parts import UseParts
+from ..parts import Parts, UseParts
 
 router = APIRouter(prefix="/v1/models")
 
@@ -38,18 +39,16 @@ async def model(parts: UseParts, name: str, version: str | None = None) -> dict[
 
 @router.get("/{name}/card")
 @router.get("/{name}/versions/{version}/card")
-async def card(parts: UseParts, name: str, version: str | None = None) -> FileResponse:
+async def card(parts: UseParts, name: str, version: str | None = None) -> dict[str, Any]:
     """Measured accuracy and cost."""
-    package = await parts.find(name, version)
-    return FileResponse(package.path("card.json"), media_type="application/json")
+    return _card(await parts.find(name, version), parts)
 
 
 @router.get("/{name}/card.html")
 @router.get("/{name}/versions/{version}/card.html")
 async def card_page(parts: UseParts, name: str, version: str | None = None) -> Response:
     """The card for people: one page without scripts, made of the card's facts."""
-    package = await parts.find(name, version)
-    text = page(json.loads(package.path("card.json").read_bytes()))
+    text = page(_card(await parts.find(name, version), parts))
     return Response(text, media_type="text/html", headers={"Content-Security-Policy": POLICY})
 
 
@@ -89,6 +88,13 @@ async def policy(parts: UseParts, name: str, version: str | None = None) -> File
     return FileResponse(path, media_type="application/json")
 
 
+def _card(package: Package, parts: Parts) -> dict[str, Any]:
+    """The package's card, with its contract's costs if that was built."""
+    facts: dict[str, Any] = json.loads(package.path("card.json").read_bytes())
+    contract = parts.contracts.known(package.digest)
+    return facts if contract is None else on_chain.with_contract(facts, contract)
+
+
 def _describe(package: Package) -> dict[str, Any]:
     manifest = package.manifest
     home = f"/v1/models/{manifest.model.name}/versions/{manifest.model.version}"
@@ -101,7 +107,7 @@ def _describe(package: Package) -> dict[str, Any]:
         "srs": package.bundle.provenance,
         "modes": ["none", "zk", "proof"] if manifest.visibility == "public" else ["zk", "proof"],
         "infer": f"/v2/models/{manifest.model.name}/versions/{manifest.model.version}/infer",
-        **{part: f"{home}/{part}" for part in ("card", "manifest", "policy")},
+        **{part: f"{home}/{part}" for part in ("card", "contract", "manifest", "policy")},
         "bundle": [f"{home}/bundle/{file}" for file in FILE_LIMITS],
         "srs_file": f"{home}/srs",
     }

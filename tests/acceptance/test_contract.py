@@ -17,10 +17,17 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from verinfer.circuits.on_chain import read_contract
 from verinfer.circuits.package import Package
 from verinfer.verifier.cli import exit_code, verinfer
-from verinfer.verifier.errors import VerinferError
+from verinfer.verifier.errors import UsageError, VerinferError
+from verinfer.verifier.evm import calldata, chain
+from verinfer.verifier.evm.calldata import proof_of
+from verinfer.verifier.evm.deployment import find_verifier
+from verinfer.verifier.evm.descriptor import open_contract
+from verinfer.verifier.evm.price import OSAKA_MORE
 from verinfer.verifier.evm.words import keccak256
+from verinfer.verifier.receipt import parse_receipt
 
 from ..node import KEY, free_port, running
 from .conftest import Server
@@ -152,6 +159,47 @@ def test_a_late_answer_settles_nothing(world: World) -> None:
     assert refused["field"] == "DeadlinePassed"
     world.contract("expire", "--request", "late.json")
     assert world.contract("expire", "--request", "late.json", expect=1)["field"] == "AlreadyExpired"
+
+
+def test_osaka_costs_what_the_table_says(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A node by Osaka's rules uses the gas of the table: what a proof costs on Prague's, and the dearer exponentiations."""
+    monkeypatch.setenv(chain.KEY_VARIABLE, KEY)
+    world.run("infer", SAMPLE, "--policy", "policy.json", "--url", world.url, "--out", "osaka.receipt")
+    # Another chain of the same number, on which nothing is deployed yet.
+    folder = tmp_path / "osaka"
+    shutil.copytree(world.home / "contract", folder, ignore=shutil.ignore_patterns("deployments"))
+    receipt = parse_receipt((world.home / "osaka.receipt").read_bytes())
+
+    def verify(rpc: str, where: Path) -> int:
+        contract, node = open_contract(where), chain.connect(rpc)
+        data = calldata.verify(proof_of(receipt, contract.manifest), contract.vka)
+        return chain.send(node, chain.read_account(None), find_verifier(contract, node, None), data).gas
+
+    with running(free_port(), "osaka") as rpc:
+        world.run("contract", "deploy", folder, "--rpc-url", rpc)
+        osaka = verify(rpc, folder)
+    assert osaka - verify(world.rpc, world.home / "contract") == OSAKA_MORE
+    assert osaka == pytest.approx(open_contract(folder).descriptor.price.verify_osaka, rel=0.01)
+
+
+def test_a_card_says_what_the_contract_costs(world: World) -> None:
+    """Sizes, gas, and USD at rates that are named; a contract of another circuit is not taken for this one's."""
+    price = json.loads((world.home / "contract" / "contract.json").read_bytes())["price"]
+    rates = ("--gas-price", 2, "--token-price", 1000)
+    found = world.run("card", "package", "--contract", "contract", *rates)["contract"]
+    assert found["price"] == price
+    with chdir(world.home):
+        said = (
+            CliRunner()
+            .invoke(verinfer, ["card", "package", "--contract", "contract", *map(str, rates)])
+            .output
+        )
+    assert f"| verify, Prague | {price['verify']:,} gas, {price['verify'] * 2e-6:,.2f} USD |" in said
+    assert world.run("card", "package", *rates, expect=2)["code"] == "usage"
+    with pytest.raises(UsageError, match="another circuit"):
+        read_contract(world.home / "contract", "00" * 32)
 
 
 def test_a_circuit_joins_a_verifier_that_is_there(world: World) -> None:

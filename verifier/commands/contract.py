@@ -1,4 +1,4 @@
-"""``verinfer contract``: build a circuit's verifier contract, deploy it, and settle requests with receipts."""
+"""``verinfer contract``: build or fetch a circuit's verifier contract, deploy it, and settle requests with receipts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import click
 from eth_abi.abi import decode
 
 from .. import files
-from ..bundle import open_bundle, read_files
-from ..digest import sha256
+from ..bundle import read_files
 from ..errors import Rejected, UsageError
 from ..evm import calldata, chain
-from ..evm.build import build_contract
 from ..evm.calldata import Layout, OnChainProof, proof_of
+from ..evm.costs import read_rates
 from ..evm.deployment import Deployment, find_consumer, find_verifier, read_deployment, write_deployment
-from ..evm.descriptor import CONSUMER, ContractFolder, compile_own, open_contract, write_contract
+from ..evm.descriptor import CONSUMER, ContractFolder, open_contract
 from ..evm.harden import Form
+from ..evm.make import make_contract
 from ..evm.opened import OpenedRequest, read_request
-from ..evm.price import measure
-from ..evm.report import Rates, answer_text, as_json, as_text
+from ..evm.report import answer_text, as_json, as_text
 from ..evm.request import Request, input_hash, quantised
 from ..receipt import RECEIPT_LIMIT, parse_receipt
 from ..samples import read_sample
 from ..terminal import say
 from ..wire import validate
+from .contract_fetch import fetch
 
 Folder = click.Path(path_type=Path, exists=True, file_okay=False)
 File = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -85,28 +85,13 @@ def build(
 
     The same package gives the same code on every machine: compare the code hash with whoever deployed one.
     """
-    if (gas_price is None) != (token_price is None):
-        raise UsageError("usage", "--gas-price and --token-price belong together.")
-    rates = None if gas_price is None or token_price is None else Rates(gas_price, token_price)
+    rates = read_rates(gas_price, token_price)
     if out.exists():
         raise UsageError("exists", f"{out} exists; remove it, or give another --out.")
     content = read_files(package / "verify" if (package / "verify").is_dir() else package)
-    bundle = open_bundle(content, sha256(content["manifest.json"]))
-    Layout.of(bundle.manifest)
-    if bundle.provenance != "ceremony" and not allow_insecure_srs:
-        raise Rejected(
-            "insecure-srs",
-            "The circuit has an insecure local SRS: whoever made it can forge proofs, and would be paid for them. "
-            "For a trial give --allow-insecure-srs.",
-        )
-    step = _steps(quiet=as_json_)
-    step("verifier")
-    contract = build_contract(bundle, form=form)
-    step("consumer")
-    own = compile_own()
-    step("price")
-    price = measure(contract, bundle.manifest, own[CONSUMER])
-    made = write_contract(out, bundle, content["manifest.json"], contract, own, price)
+    made = make_contract(
+        content, out, form=form, allow_insecure_srs=allow_insecure_srs, on_step=_steps(quiet=as_json_)
+    )
     _show(as_json(made, out, rates), as_text(made, out, rates), as_json=as_json_)
 
 
@@ -312,6 +297,9 @@ def expire(request_: Path, folder: Path, rpc_url: str, keystore: Path | None, *,
     sent = chain.send(node, account, where, calldata.expire(opened.request_id))
     result = {"request_id": opened.request_id, "consumer": where, "gas": sent.gas}
     _show(result, f"EXPIRED  {opened.request_id}; {sent.gas:,} gas", as_json=as_json_)
+
+
+command.add_command(fetch)
 
 
 def _proof(receipt: Path, contract: ContractFolder) -> OnChainProof:

@@ -23,6 +23,7 @@ from ..wire import Hex32, Items, Natural, Positive, Text, Wire, validate
 from . import solc
 from .build import CODE_LIMIT, REUSABLE_CODE_HASH, RUNS, Contract
 from .calldata import Layout
+from .harden import Form
 from .price import Price
 from .words import keccak256
 
@@ -43,6 +44,7 @@ _OWN = {
     "examples/ClassOnePayout.sol": "ClassOnePayout",
 }
 """verinfer's own sources, and the contract of each that is deployed."""
+OWN_CONTRACTS = tuple(name for name in _OWN.values() if name is not None)
 
 
 class Compiler(Wire):
@@ -113,6 +115,10 @@ class ContractFolder:
         found: list[dict[str, Any]] = _json_of(self.content, f"{name}.abi.json")
         return found
 
+    def compiled(self, name: str) -> solc.Compiled:
+        """The contract `name` as the compiler gave it."""
+        return solc.Compiled(self.abi(name), self.creation(name), _code(self.content, f"{name}.runtime.bin"))
+
 
 def write_contract(
     out: Path,
@@ -129,7 +135,7 @@ def write_contract(
     if out.exists():
         raise UsageError("exists", f"{out} exists; remove it, or give another --out.")
     content = _content(contract, own, manifest)
-    descriptor = _describe(bundle, contract, own, price, content)
+    descriptor = describe(bundle, contract, own, price, content)
     with files.folder_aside(out) as aside:
         made = aside / out.name
         for name, data in content.items():
@@ -218,39 +224,58 @@ def own_sources() -> dict[str, str]:
     return {name: (solc.CONTRACTS / name).read_text() for name in _OWN}
 
 
+def artifact_names(which: Form | Literal["own"]) -> set[str]:
+    """The names of a contract folder's files without its description, by form; or what the compiler makes of our own ones."""
+    own = {name for contract in OWN_CONTRACTS for name in _names(contract)}
+    if which == "own":
+        return own
+    vka = {"vka.json"} if which == "reusable" else set()
+    return {
+        "manifest.json",
+        "Verifier.sol",
+        *_names("Verifier"),
+        *own,
+        *vka,
+        *(f"contracts/{name}" for name in _OWN),
+    }
+
+
+def _names(contract: str) -> tuple[str, str, str]:
+    return f"{contract}.abi.json", f"{contract}.bin", f"{contract}.runtime.bin"
+
+
 def _content(contract: Contract, own: Mapping[str, solc.Compiled], manifest: bytes) -> dict[str, bytes]:
     content = {
         "manifest.json": manifest,
         "Verifier.sol": contract.source.encode(),
-        **_artifacts("Verifier", contract.compiled),
+        **artifacts("Verifier", contract.compiled),
         **{f"contracts/{name}": text.encode() for name, text in own_sources().items()},
     }
     for name, compiled in own.items():
-        content |= _artifacts(name, compiled)
+        content |= artifacts(name, compiled)
     if contract.vka:
         content["vka.json"] = _json([word.hex() for word in contract.vka])
     return content
 
 
-def _artifacts(name: str, compiled: solc.Compiled) -> dict[str, bytes]:
-    return {
-        f"{name}.abi.json": _json(compiled.abi),
-        f"{name}.bin": compiled.creation.hex().encode(),
-        f"{name}.runtime.bin": compiled.runtime.hex().encode(),
-    }
+def artifacts(name: str, compiled: solc.Compiled) -> dict[str, bytes]:
+    """The files of a compiled contract, by their names in a contract folder."""
+    parts = (_json(compiled.abi), compiled.creation.hex().encode(), compiled.runtime.hex().encode())
+    return dict(zip(_names(name), parts, strict=True))
 
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, indent=1).encode() + b"\n"
 
 
-def _describe(
+def describe(
     bundle: Bundle,
     contract: Contract,
     own: Mapping[str, solc.Compiled],
     price: Price,
     content: Mapping[str, bytes],
 ) -> Descriptor:
+    """The description of the folder whose other files are `content`."""
     manifest, layout = bundle.manifest, Layout.of(bundle.manifest)
     sizes = {name: len(compiled.runtime) for name, compiled in {"Verifier": contract.compiled, **own}.items()}
     vka = {} if contract.vka_digest is None else {"vka_digest": contract.vka_digest}

@@ -20,9 +20,8 @@ from . import calldata, solc
 from .build import Contract
 from .calldata import Layout, OnChainProof
 
-_MODEXP_CALLS = 3
-_OSAKA_MODEXP = 2_699
-"""More gas in Osaka for each modular exponentiation of 32-byte words."""
+OSAKA_MORE = 3 * 2_699
+"""More gas in Osaka for a proof: three modular exponentiations of 32-byte words (EIP-7883)."""
 
 _LIMITS = Limits(memory_bytes=4 * GIB, cpu_seconds=60, file_bytes=1 << 20, wall_seconds=60)
 
@@ -89,16 +88,15 @@ def measure(contract: Contract, manifest: Manifest, consumer: solc.Compiled) -> 
     data = calldata.verify(given, contract.vka)
     verify = max(int(found["verify"]) + more, floor(data))
     settle = max(int(found["settle"]) + more, floor(calldata.settle(1, given, contract.vka)))
-    osaka = _MODEXP_CALLS * _OSAKA_MODEXP
     prices = {
         "deploy": int(found["deploy"]),
         "verify": verify,
-        "verify_osaka": verify + osaka,
+        "verify_osaka": verify + OSAKA_MORE,
         "verify_bytes": len(data),
         "consumer": int(found["consumer"]),
         "request": int(found["request"]),
         "settle": settle,
-        "settle_osaka": settle + osaka,
+        "settle_osaka": settle + OSAKA_MORE,
     }
     if contract.vka:
         prices["register_vka"] = max(int(found["register"]), floor(calldata.register(contract.vka)))

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import numbers, preprocess
 from ..manifest import Manifest
+from .costs import LABELS, Rates, costs
 from .descriptor import Descriptor
 
-_GWEI = 1e-9
 
-_ROWS = {
-    "deploy": "deploy the verifier",
-    "register_vka": "register the circuit",
-    "verify": "verify, Prague",
-    "verify_osaka": "verify, Osaka",
-    "consumer": "deploy a consumer",
-    "request": "open a request",
-    "settle": "settle it, Prague",
-    "settle_osaka": "settle it, Osaka",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What gas costs: Gwei per gas, and USD per token."""
-
-    gwei: float
-    usd: float
-
-    def price(self, gas: int) -> float:
-        """USD for so much gas."""
-        return gas * self.gwei * _GWEI * self.usd
-
-
-def as_text(made: Descriptor, folder: Path, rates: Rates | None) -> str:
+def as_text(made: Descriptor, folder: Path, rates: Rates | None, *, done: str = "BUILT") -> str:
     """The contract in a few lines, and its table of gas."""
-    lines = [f"BUILT  {folder}: {made.model.name} {made.model.version}, {made.form} verifier", ""]
+    lines = [f"{done}  {folder}: {made.model.name} {made.model.version}, {made.form} verifier", ""]
     if made.srs != "ceremony":
         lines += ["  INSECURE SRS: whoever made it can forge proofs; for trials only", ""]
     facts = {
@@ -53,11 +28,9 @@ def as_text(made: Descriptor, folder: Path, rates: Rates | None) -> str:
     }
     lines += [f"  {name:<12} {value}" for name, value in facts.items() if value is not None]
     lines += ["", f"  {'':<22}{'gas':>12}{'USD':>12}" if rates else f"  {'':<22}{'gas':>12}"]
-    for field, label in _ROWS.items():
-        gas = getattr(made.price, field)
-        if gas is not None:
-            usd = f"{rates.price(gas):>12.2f}" if rates else ""
-            lines.append(f"  {label:<22}{gas:>12,}{usd}")
+    for cost in costs(made.price.to_json(), rates):
+        usd = "" if cost.usd is None else f"{cost.usd:>12.2f}"
+        lines.append(f"  {cost.label:<22}{cost.gas:>12,}{usd}")
     lines.append(f"  {'calldata to verify':<22}{made.price.verify_bytes:>12,} bytes")
     return "\n".join(lines)
 
@@ -66,8 +39,8 @@ def as_json(made: Descriptor, folder: Path, rates: Rates | None) -> dict[str, An
     """The descriptor, where it is, and the prices in USD if there are rates."""
     result = {"folder": str(folder), **made.to_json()}
     if rates is not None:
-        gas = {field: getattr(made.price, field) for field in _ROWS}
-        result["usd"] = {field: rates.price(each) for field, each in gas.items() if each is not None}
+        price = made.price.to_json()
+        result["usd"] = {field: rates.price(price[field]) for field in LABELS if field in price}
     return result
 
 

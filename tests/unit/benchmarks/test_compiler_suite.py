@@ -18,6 +18,9 @@ from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.instances import from_field_hex, to_field_hex
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
+COMMITTED = [
+    ("receipt", "report"), ("compiler", "compiler_report"), ("contract", "contract_report"),
+]  # fmt: skip
 RESULTS = SCRIPTS / "benchmarks" / "results"
 
 
@@ -233,7 +236,7 @@ def test_cases_measured_apart_keep_their_commits(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("suite")
-@pytest.mark.parametrize(("name", "writer"), [("receipt", "report"), ("compiler", "compiler_report")])
+@pytest.mark.parametrize(("name", "writer"), COMMITTED)
 def test_committed_tables_are_of_the_committed_values(name: str, writer: str) -> None:
     """What people read is what the raw values give, with the columns that there are today."""
     home = RESULTS / name

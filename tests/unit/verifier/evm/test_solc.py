@@ -10,6 +10,8 @@ import pytest
 from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.evm import solc
 from verinfer.verifier.evm.build import CODE_LIMIT
+from verinfer.verifier.evm.descriptor import artifacts
+from verinfer.verifier.evm.fetch import OWN_ARTIFACTS, own_digest
 from verinfer.verifier.evm.solc import Compiled
 
 SOURCE = (
@@ -25,6 +27,16 @@ def test_the_compiler_is_the_locked_one() -> None:
     packages = {name: item for name, item in lock["packages"].items() if name}
     assert all(
         item["integrity"].startswith("sha512-") and "resolved" not in item for item in packages.values()
+    )
+
+
+def test_our_own_bytecode_is_pinned(own: dict[str, Compiled]) -> None:
+    """Who fetches a contract folder without a compiler knows our contracts by this digest; it changes with their sources."""
+    content = {
+        file: data for name, compiled in own.items() for file, data in artifacts(name, compiled).items()
+    }
+    assert own_digest(content) == OWN_ARTIFACTS, (
+        "the contracts were changed: put their new digest into evm/fetch.py"
     )
 
 
