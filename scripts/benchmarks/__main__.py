@@ -23,6 +23,10 @@ _out = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=RESULTS, show_default=True
 )
 
+_add = click.option(
+    "--add", is_flag=True, help="Keep the other cases of the results, if this machine measured them."
+)
+
 
 @click.group()
 def bench() -> None:
@@ -59,9 +63,7 @@ def run_receipt(models: tuple[str, ...], out: Path) -> None:
     show_default=True,
     help="For all forward passes of one circuit; how many samples were reached is in the results.",
 )
-@click.option(
-    "--add", is_flag=True, help="Keep the other cases of the results, if this machine measured them."
-)
+@_add
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help=f"Default: {RESULTS.name}, for all cases."
 )
@@ -73,12 +75,7 @@ def run_compiler(names: tuple[str, ...], forward_seconds: float, add: bool, out:
     """
     machine = environment.describe()
     target = out or (RESULTS if add or not names else None)
-    earlier: dict[str, Any] = {}
-    if add and target is not None:
-        try:
-            earlier = compiler.earlier_cases(target / "compiler.json", machine)
-        except UsageError as error:
-            raise click.ClickException(error.message) from error
+    earlier = _earlier(target / "compiler.json", machine) if add and target is not None else {}
     _say("fitting the cost model to this machine as it is now")
     with tempfile.TemporaryDirectory(prefix="verinfer-fit-") as home:
         fit(Workplace(directory=Path(home), limits=heavy_limits()), lambda _share: None)
@@ -105,20 +102,24 @@ def run_compiler(names: tuple[str, ...], forward_seconds: float, add: bool, out:
 @click.option(
     "--token-price", type=click.FloatRange(min=0), default=3000.0, show_default=True, help="USD a token."
 )
+@_add
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help=f"Default: {RESULTS.name}, for all models.",
 )
-def run_contract(models: tuple[str, ...], gas_price: float, token_price: float, out: Path | None) -> None:
+def run_contract(
+    models: tuple[str, ...], gas_price: float, token_price: float, add: bool, out: Path | None
+) -> None:
     """What a verifier contract and a settled answer cost on chain; all models take half an hour.
 
     Needs Node, as `verinfer contract` does. Results are written after each model.
     """
     machine = environment.describe()
-    target = out or (None if models else RESULTS)
+    target = out or (RESULTS if add or not models else None)
+    earlier = _earlier(target / "contract.json", machine) if add and target is not None else {}
     results: dict[str, Any] = {}
-    for cases in contract.run(models or contract.MODELS, _say):
+    for cases in contract.run(models or contract.MODELS, machine["commit"], _say, earlier):
         rates = {"gwei": gas_price, "usd": token_price}
         results = {
             "suite": "contract",
@@ -131,6 +132,14 @@ def run_contract(models: tuple[str, ...], gas_price: float, token_price: float, 
             contract_report.write(results, target)
     click.echo(contract_report.as_table(results), err=True)
     click.echo(json.dumps(results))
+
+
+def _earlier(path: Path, machine: dict[str, Any]) -> dict[str, Any]:
+    """The cases that are in a results file; raises `ClickException` for another machine's."""
+    try:
+        return compiler.earlier_cases(path, machine)
+    except UsageError as error:
+        raise click.ClickException(error.message) from error
 
 
 def _say(text: str) -> None:

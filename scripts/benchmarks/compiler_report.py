@@ -17,7 +17,7 @@ _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 def as_table(results: dict[str, Any]) -> str:
     """Markdown: medians with their range; a question mark where the spread is too wide to build on."""
     lines = [
-        machine_line({**results["machine"], "commit": _commits(results)}),
+        machine_line({**results["machine"], "commit": commits(results)}),
         "",
         "| case | k | proving time | stock / verinfer | peak memory | stock / verinfer | agreement | estimate / measured |",
         "|---|---|---|---|---|---|---|---|",
@@ -44,7 +44,7 @@ def write(results: dict[str, Any], folder: Path) -> None:
     _plot(results, folder / "compiler.svg")
 
 
-def _commits(results: dict[str, Any]) -> str:
+def commits(results: dict[str, Any]) -> str:
     """The commit that was measured; where cases were measured apart, each with its cases."""
     measured: dict[str, list[str]] = {}
     for name, case in results["cases"].items():

@@ -48,10 +48,10 @@ Say = Callable[[str], None]
 Values = Mapping[str, Sequence[int]]
 
 
-def run(models: Sequence[str], say: Say) -> Iterator[dict[str, Any]]:
-    """Measure these models; gives the cases of the results file after each."""
+def run(models: Sequence[str], commit: str, say: Say, earlier: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Measure these models; gives the cases of the results file after each, with the `earlier` ones, in the suite's order."""
     own = compile_own()
-    cases = dict[str, Any]()
+    cases = dict(earlier)
     for name in models:
         with tempfile.TemporaryDirectory(prefix="verinfer-bench-") as directory:
             say(f"{name}: compiling")
@@ -62,10 +62,9 @@ def run(models: Sequence[str], say: Say) -> Iterator[dict[str, Any]]:
                 insecure_srs=True,
                 on_progress=lambda _phase, _share: None,
             )
-            cases[name] = measure(
-                package, read_sample(ZOO / name / "sample.json", package.manifest.inputs), own, say
-            )
-        yield cases
+            sample = read_sample(ZOO / name / "sample.json", package.manifest.inputs)
+            cases[name] = {"commit": commit, **measure(package, sample, own, say)}
+        yield {each: cases[each] for each in MODELS if each in cases}
 
 
 def measure(package: Package, sample: Any, own: Mapping[str, Compiled], say: Say) -> dict[str, Any]:

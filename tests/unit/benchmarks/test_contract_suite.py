@@ -33,7 +33,13 @@ def _results(rates: dict[str, float]) -> dict[str, Any]:
     }  # fmt: skip
     one = {"runtime_bytes": 20_000, "fits": True, "price": price, "settle_bytes": 4_200, "foreseen": price}
     large = {**one, "runtime_bytes": 30_000, "fits": False}
-    case = {"logrows": 10, "instances": 21, "proof_bytes": 3_000, "forms": {"single": large, "reusable": one}}
+    case = {
+        "commit": "c",
+        "logrows": 10,
+        "instances": 21,
+        "proof_bytes": 3_000,
+        "forms": {"single": large, "reusable": one},
+    }
     machine = {"packages": {"ezkl": "23.0.5"}, "commit": "c"}
     return {"machine": machine, "solc": "0.8.37", "rates": rates, "cases": {"bmi": case}}
 

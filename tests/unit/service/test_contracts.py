@@ -72,7 +72,7 @@ def _service(content: Content) -> httpx.Client:
     def answer(request: httpx.Request) -> httpx.Response:
         name = request.url.path.partition("/contract")[2].removeprefix("/") or "contract.json"
         if name in content:
-            return httpx.Response(200, content=content[name])
+            return httpx.Response(200, stream=httpx.ByteStream(content[name]))
         return httpx.Response(404, json={"code": "file-unknown"})
 
     return httpx.Client(base_url="http://service", transport=httpx.MockTransport(answer))
