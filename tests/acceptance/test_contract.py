@@ -188,14 +188,11 @@ def test_a_card_says_what_the_contract_costs(world: World) -> None:
     """Sizes, gas, and USD at rates that are named; a contract of another circuit is not taken for this one's."""
     price = json.loads((world.home / "contract" / "contract.json").read_bytes())["price"]
     rates = ("--gas-price", 2, "--token-price", 1000)
-    found = world.run("card", "package", "--contract", "contract", *rates)["contract"]
-    assert found["price"] == price
+    arguments = ["card", "package", "--contract", "contract", *map(str, rates)]
     with chdir(world.home):
-        said = (
-            CliRunner()
-            .invoke(verinfer, ["card", "package", "--contract", "contract", *map(str, rates)])
-            .output
-        )
+        found = CliRunner().invoke(verinfer, [*arguments, "--json"], catch_exceptions=False)
+        said = CliRunner().invoke(verinfer, arguments, catch_exceptions=False).output
+    assert json.loads(found.stdout)["contract"]["price"] == price
     assert f"| verify, Prague | {price['verify']:,} gas, {price['verify'] * 2e-6:,.2f} USD |" in said
     assert world.run("card", "package", *rates, expect=2)["code"] == "usage"
     with pytest.raises(UsageError, match="another circuit"):
