@@ -295,8 +295,10 @@ def test_a_reusable_verifier_that_is_not_ours_is_refused(world: World, tmp_path:
     assert world.contract("deploy", folder, expect=1)["code"] == "code-mismatch"
 
 
-def test_a_contract_is_not_built_by_accident(world: World) -> None:
-    """An insecure SRS is named first; what is there is not overwritten; prices in USD need both rates."""
+def test_a_contract_is_not_built_by_accident(world: World, hashed_package: Package) -> None:
+    """An insecure SRS and hidden inputs are named first; what is there is not overwritten; USD need both rates."""
+    hidden = ("contract", "build", hashed_package.folder, "--out", "x", "--allow-insecure-srs")
+    assert world.run(*hidden, expect=2)["code"] == "inputs-hidden"
     assert world.run("contract", "build", "package", "--out", "x", expect=1)["code"] == "insecure-srs"
     assert world.run("contract", "build", "package", expect=2)["code"] == "exists"
     assert (

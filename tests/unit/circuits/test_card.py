@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from verinfer.circuits import on_chain
 from verinfer.circuits.accuracy import ClassAgreement, compare
 from verinfer.circuits.card_page import page
 from verinfer.circuits.package import Package
 from verinfer.circuits.plots import Bar, Dot, bars, scatter
+from verinfer.verifier.evm.costs import Rates
 
 HOSTILE = "<script>alert('x')</script>\"&"
 
@@ -127,6 +129,26 @@ def test_accuracy_of_a_batch_is_that_of_its_samples() -> None:
     found = compare(circuit, fp32, [1, 0, 0, 0], ["a", "b"], "classification", 2)
     assert (found.samples, found.fp32, found.circuit, found.agreement) == (4, 0.75, 0.5, 0.75)
     assert found.classes == (ClassAgreement("a", 2, 1), ClassAgreement("b", 2, 2))
+
+
+def test_a_card_with_a_contract_has_a_table_of_gas_and_money() -> None:
+    """Size against the limit, each step's gas, and USD at the rates that are named; a card without one has no such part."""
+    descriptor = {
+        "form": "reusable",
+        "code_hash": "22" * 32,
+        "requires": {"code_limit": 24_576},
+        "sizes": {"Verifier": 10_854, "InferenceConsumer": 5_000},
+        "price": {"deploy": 2_000_000, "register_vka": 300_000, "verify": 1_500_000, "verify_bytes": 20_000},
+    }
+    assert on_chain.as_markdown(card()) == []
+    assert "On chain" not in page(card())
+    plain = "\n".join(on_chain.as_markdown(on_chain.with_contract(card(), descriptor)))
+    assert "| verifier | 10,854 of at most 24,576 bytes |" in plain
+    assert "| verify, Prague | 1,500,000 gas |" in plain
+    assert "USD" not in plain
+    text = page(on_chain.with_contract(card(), descriptor, Rates(gwei=2, usd=1000)))
+    assert "<td>register the circuit</td><td>300,000 gas, 0.60 USD</td>" in text
+    assert "2 Gwei a gas, 1,000 USD a token" in text
 
 
 def test_without_true_labels_there_is_no_accuracy() -> None:
