@@ -1,8 +1,8 @@
 """One contract, as a process of its own: from a verify bundle to a contract folder, as ``verinfer contract build`` makes it.
 
 Started by `contracts`, in a working folder that is also its folder for temporary files, so that nothing stays behind.
-Reads one JSON object from standard input: ``bundle`` (a folder), ``form``, ``out`` and ``nice``; writes one: ``done``, or
-``code`` and ``message``, which may name places here. EZKL, the compiler and the EVM run in jailed children of this process.
+Reads one JSON object from standard input: ``bundle`` (a folder), ``form`` and ``out``; writes one: ``done``, or ``code``
+and ``message``, which may name places here. EZKL, the compiler and the EVM run in jailed children of this process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from verinfer.verifier.bundle import read_files
 from verinfer.verifier.errors import CouldNotCheck, VerinferError
 from verinfer.verifier.evm.harden import Form
-from verinfer.verifier.jail import JailError, hide_memory, stand_back
+from verinfer.verifier.jail import JailError, hide_memory
 
 from . import logs
 from .lifeline import die_with_parent
@@ -51,7 +51,6 @@ def main() -> None:
         sys.exit(1)
     logs.configure()
     request = json.load(sys.stdin)
-    stand_back(request["nice"])
     with suppress(JailError):  # Where there is no jail, the children say so.
         hide_memory()
     try:

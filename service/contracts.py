@@ -70,7 +70,6 @@ class Contracts:
 
     def __init__(self, settings: Settings, events: Events) -> None:
         """`events` says when the server stops."""
-        self._settings = settings
         self._events = events
         self._home = DataFolder(settings.data).contracts.absolute()
         self._there: dict[_Wanted, Content] = {}
@@ -146,7 +145,6 @@ class Contracts:
                 "bundle": str(package.path("verify").absolute()),
                 "form": form,
                 "out": str(made),
-                "nice": self._settings.build_nice,
             }
             started = time.monotonic()
             said = await _run(request, Path(work))

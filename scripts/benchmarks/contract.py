@@ -35,7 +35,7 @@ from verinfer.verifier.instances import build_instances
 from verinfer.verifier.samples import read_sample
 
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
-MODELS = ("bmi", "breast_cancer", "digits", "digits_mlp", "lenet")
+MODELS = ("bmi", "breast_cancer", "digits", "lenet")
 FORMS: tuple[Form, ...] = ("single", "reusable")
 
 _CALLER = "0x" + "a1" * 20

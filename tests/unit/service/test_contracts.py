@@ -45,7 +45,7 @@ def _wait(client: httpx.Client, path: str) -> httpx.Response:
 @pytest.fixture(scope="module")
 def settings(bmi_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A service with one circuit, and a data folder that outlives a server."""
-    return Settings(packages=(bmi_package.folder,), data=tmp_path_factory.mktemp("data"), build_nice=0)
+    return Settings(packages=(bmi_package.folder,), data=tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
