@@ -18,7 +18,6 @@ from verinfer.verifier import files
 from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.srs import Provenance
 
-from . import on_chain
 from .accuracy import Accuracy, compare, read_truth
 from .calibrate import Fidelity, Reference
 from .card_page import page
@@ -156,7 +155,6 @@ def as_markdown(card: dict[str, Any]) -> str:
         f"| proof, pk | {cost['proof_bytes']} B, {cost['pk_bytes'] / 1e6:.1f} MB |",
         "",
         *_by_batch(card),
-        *on_chain.as_markdown(card),
         f"Times are of one proof on {machine['cores']} cores ({machine['processor']}), child processes included.",
         "",
     ]

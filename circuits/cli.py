@@ -22,7 +22,6 @@ from verinfer.verifier.manifest import MOST_BATCHED, Visibility
 from verinfer.verifier.terminal import say
 from verinfer.verifier.wire import Name
 
-from . import card as cards
 from . import estimate as estimates
 from . import on_chain, plots
 from . import profile as profiles
@@ -348,7 +347,9 @@ def card(
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
-        say(f"{cards.as_markdown(facts).rstrip()}\n\npackage {opened.folder}")
+        # The text as it was made: one of an older version lacks facts that today's would show.
+        text = "\n".join([opened.path("card.md").read_text(), *on_chain.as_markdown(facts)])
+        say(f"{text}\npackage {opened.folder}")
 
 
 @click.command("estimate")
