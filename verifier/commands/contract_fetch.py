@@ -15,6 +15,9 @@ from ..evm.harden import Form
 from ..evm.report import as_json, as_text
 from ..terminal import say
 
+_STEPS = {"fetching": 0.0, "building": 0.1, "comparing": 0.8}
+"""How far each step is, roughly."""
+
 
 @click.command("fetch")
 @click.argument("package", type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -52,13 +55,13 @@ def fetch(
     content = read_files(package / "verify" if (package / "verify").is_dir() else package)
     bundle = open_bundle(content, sha256(content["manifest.json"]))
     try:
-        from .connection import open_client
+        from .connection import open_client, progress
     except ModuleNotFoundError as error:
         raise CouldNotCheck(
             "native-missing",
             f"To ask a service needs the package {error.name}: pip install 'verinfer[client]'.",
         ) from error
-    with open_client(url) as http:
+    with open_client(url) as http, progress(quiet=as_json_) as on_progress:
         made = fetch_contract(
             http,
             bundle,
@@ -67,6 +70,7 @@ def fetch(
             form=form,
             code_hash=code_hash,
             allow_insecure_srs=allow_insecure_srs,
+            on_step=lambda name: on_progress(name, _STEPS[name]),
         )
     if as_json_:
         click.echo(json.dumps(as_json(made, out, None)))

@@ -9,7 +9,7 @@ is written anew. What is left is the table of gas, and the verifier's ABI, which
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,10 +51,12 @@ def fetch_contract(
     form: Form | None = None,
     code_hash: str | None,
     allow_insecure_srs: bool,
+    on_step: Callable[[str], None] = lambda _name: None,
 ) -> Descriptor:
     """Fetch the contract of the bundle's circuit into the new folder `out`; it appears when everything in it was checked.
 
     `manifest`: the bundle's file. `code_hash`: of a single verifier, in hex; the reusable one's is in verinfer.
+    `on_step` hears what is being done, again and again while the service builds.
     Raises `UsageError` (``exists``, ``usage`` without a hash that is needed), `Rejected` (``code-mismatch``, ``insecure-srs``),
     `Malformed` (``answer-malformed``, ``contract-malformed``), and what `client.send` raises.
     """
@@ -65,7 +67,9 @@ def fetch_contract(
             "insecure-srs",
             "The circuit has an insecure local SRS: whoever made it can forge proofs. For a trial give --allow-insecure-srs.",
         )
-    content = _receive(client, bundle, form)
+    on_step("fetching")
+    content = _receive(client, bundle, form, on_step)
+    on_step("comparing")
     if content["manifest.json"] != manifest:
         raise Rejected("circuit-not-pinned", "The service's contract is of another circuit than the bundle.")
     out = out.absolute()
@@ -84,7 +88,9 @@ def own_digest(content: Mapping[str, bytes]) -> str:
     return sha256(strict_json.canonical({name: sha256(content[name]) for name in artifact_names("own")}))
 
 
-def _until_built(client: httpx.Client, path: str, asked: Mapping[str, str], deadline: float) -> bytes:
+def _until_built(
+    client: httpx.Client, path: str, asked: Mapping[str, str], deadline: float, on_step: Callable[[str], None]
+) -> bytes:
     """The description, as often as it takes; raises what `send` raises."""
     from ..client import ServiceError, send
 
@@ -96,17 +102,20 @@ def _until_built(client: httpx.Client, path: str, asked: Mapping[str, str], dead
                 raise
             if time.monotonic() > deadline:
                 raise CouldNotCheck("service-too-slow", "The service did not build the contract.") from error
+        on_step("building")
         time.sleep(_AGAIN_SECONDS)
 
 
-def _receive(client: httpx.Client, bundle: Bundle, form: Form | None) -> dict[str, bytes]:
+def _receive(
+    client: httpx.Client, bundle: Bundle, form: Form | None, on_step: Callable[[str], None]
+) -> dict[str, bytes]:
     """The files of the folder, exactly those that there may be, with the digests that the description names."""
     from ..client import send
 
     model, deadline = bundle.manifest.model, time.monotonic() + _BUILD_SECONDS
     home = f"/v1/models/{model.name}/versions/{model.version}/contract"
     asked = {} if form is None else {"form": form}
-    data = _until_built(client, home, asked, deadline)
+    data = _until_built(client, home, asked, deadline, on_step)
     described = validate(
         Descriptor, strict_json.parse(data, limit=FILE_LIMIT, what=DESCRIPTOR), code="contract-malformed"
     )
