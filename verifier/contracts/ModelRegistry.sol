@@ -33,6 +33,8 @@ contract ModelRegistry is IModelRegistry {
 
     /// @inheritdoc IModelRegistry
     mapping(bytes32 modelPin => Status) public statusOf;
+    // It is filled through a storage pointer, which slither does not follow.
+    // slither-disable-next-line uninitialized-state
     mapping(bytes32 model => Version[]) private _versions;
 
     event Published(bytes32 indexed model, bytes32 indexed modelPin, bytes32 circuit, address verifier, uint256 version);
@@ -97,7 +99,7 @@ contract ModelRegistry is IModelRegistry {
         status = statusOf[version.modelPin];
     }
 
-    /// @notice Offers the registry to `to`, who has to accept.
+    /// @notice Offers the registry to `to`, who has to accept; an offer to nobody, the zero address, takes one back.
     function offerOwnership(address to) external onlyOwner {
         pendingOwner = to;
         emit OwnershipOffered(to);

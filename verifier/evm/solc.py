@@ -72,7 +72,7 @@ def compile_sources(
     Raises `CouldNotCheck` (``node-missing``, ``solc-failed``, …) or `ChildFailed`.
     """
     wanted = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]
-    answer = _ask(
+    answer = standard_json(
         {
             "language": "Solidity",
             "sources": {name: {"content": text} for name, text in sources.items()},
@@ -97,7 +97,7 @@ def _compiled(found: dict[str, Any]) -> Compiled:
     return Compiled(found["abi"], creation, runtime)
 
 
-def _ask(question: dict[str, Any]) -> dict[str, Any]:
+def standard_json(question: dict[str, Any]) -> dict[str, Any]:
     """The compiler's answer in standard JSON."""
     node, home = _find("node"), _installed()
     with tempfile.TemporaryDirectory(prefix="verinfer-solc-") as name:
