@@ -14,13 +14,10 @@ from .mutations import Case
 from .verdicts import Verifiers
 
 LONGER = "words after the proof"
-MORE_INSTANCES = "more instances"
 
 REASONS = {
     LONGER: "EZKL and the reusable verifier do not look at what follows a proof. verinfer's verifier and the consumer compare "
     "the length with the circuit's, and the single verifier knows it.",
-    MORE_INSTANCES: "EZKL ignores instances beyond the circuit's. verinfer's verifier builds the vector itself, and both "
-    "contracts compare the count.",
 }
 """Why verdicts may differ; in every other case it is an error."""
 
@@ -82,11 +79,6 @@ def explained(case: Case, differ: Iterable[str]) -> str | None:
     longer = len(case.proof) > len(base.proof) and case.proof.startswith(base.proof)
     if longer and case.instances == base.instances and set(differ) <= {"ezkl", "reusable"}:
         return LONGER
-    more = (
-        len(case.instances) > len(base.instances) and case.instances[: len(base.instances)] == base.instances
-    )
-    if more and case.proof == base.proof and set(differ) <= {"ezkl"}:
-        return MORE_INSTANCES
     return None
 
 

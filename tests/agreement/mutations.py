@@ -363,9 +363,10 @@ KINDS: dict[str, Callable[[_Draw], Case]] = {
 """By name, all ways to change a pair."""
 
 
-def cases(pairs: Sequence[Honest], count: int, seed: int) -> Iterator[Case]:
+def cases(pairs: Sequence[Honest], count: int, seed: int, foreign: Sequence[Honest] = ()) -> Iterator[Case]:
     """The honest `pairs` as they are, then `count` changed ones, all different; of each circuit there must be two pairs.
 
+    There must be proofs of another circuit, too: among the pairs, or `foreign` ones, which are not changed themselves.
     A kind that has nothing new any more, since it has few ways to change anything, leaves its turns to the others.
     """
     for pair in pairs:
@@ -375,7 +376,7 @@ def cases(pairs: Sequence[Honest], count: int, seed: int) -> Iterator[Case]:
     kinds = dict(KINDS)
     while count:
         for name, change in list(kinds.items()):
-            made = _new(name, change, pairs, chance, seen)
+            made = _new(name, change, pairs, foreign, chance, seen)
             if made is None:
                 del kinds[name]
                 continue
@@ -389,6 +390,7 @@ def _new(
     name: str,
     change: Callable[[_Draw], Case],
     pairs: Sequence[Honest],
+    foreign: Sequence[Honest],
     chance: random.Random,
     seen: set[tuple[str, bytes, tuple[int, ...]]],
 ) -> Case | None:
@@ -398,7 +400,7 @@ def _new(
             chance,
             base,
             [pair for pair in pairs if pair.circuit == base.circuit and pair is not base],
-            [pair for pair in pairs if pair.circuit != base.circuit],
+            [pair for pair in (*pairs, *foreign) if pair.circuit != base.circuit],
         )
         made = replace(change(draw), kind=name)
         key = (base.circuit, made.proof, made.instances)
