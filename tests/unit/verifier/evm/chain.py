@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from eth_abi.abi import encode
-from pyrevm import EVM, BlockEnv, CfgEnv, Env
+from pyrevm import EVM, BlockEnv, CfgEnv, Env, Log
 
 from verinfer.verifier.evm import calldata
 from verinfer.verifier.evm.calldata import OnChainProof
 from verinfer.verifier.evm.words import selector
 
-ALICE, BOB = "0x" + "a1" * 20, "0x" + "b0" * 20
+ALICE, BOB, CAROL = "0x" + "a1" * 20, "0x" + "b0" * 20, "0x" + "ca" * 20
 START = 1_800_000_000
 GAS = 2**31
 
@@ -28,11 +28,21 @@ class Reverted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """What a contract logged: where, the topics, the data."""
+
+    address: str
+    topics: tuple[bytes, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
-    """What a call gave and cost."""
+    """What a call gave, cost and logged."""
 
     output: bytes
     gas: int
+    events: tuple[Event, ...]
 
 
 class Chain:
@@ -46,7 +56,7 @@ class Chain:
             for item in abi
             if item["type"] == "error"
         }
-        for account in (ALICE, BOB):
+        for account in (ALICE, BOB, CAROL):
             self._evm.set_balance(account, 10**20)
         self.at(START)
 
@@ -76,7 +86,8 @@ class Chain:
         except RuntimeError as error:
             raise self._reverted(error) from error
         assert self._evm.result is not None
-        return Done(bytes(output), self._evm.result.gas_used)
+        events = tuple(_event(log) for log in self._evm.result.logs)
+        return Done(bytes(output), self._evm.result.gas_used, events)
 
     def storage(self, address: str, slots: int) -> list[int]:
         """The first storage slots of `address`."""
@@ -87,12 +98,25 @@ class Chain:
         return Reverted(bytes.fromhex(found[1]), self._errors) if found else error
 
 
+def _event(log: Log) -> Event:
+    topics, data = log.data
+    return Event(log.address.lower(), tuple(bytes(topic) for topic in topics), bytes(data))
+
+
 def relocated(given: OnChainProof, vka: Sequence[bytes]) -> bytes:
     """A verifier's calldata with the proof twice: where it belongs, and at the end, where the ABI's offset points."""
     canonical = calldata.verify(given, vka)
     head, body = canonical[:4], canonical[4:]
     copy = len(given.proof).to_bytes(32, "big") + given.proof
     return head + len(body).to_bytes(32, "big") + body[32:] + copy
+
+
+def with_instances_moved(given: OnChainProof, vka: Sequence[bytes], named: Sequence[int]) -> bytes:
+    """A verifier's calldata with honest instances where they belong, and `named` ones at the end, where the offset points."""
+    canonical = calldata.verify(given, vka)
+    head, body = canonical[:4], canonical[4:]
+    moved = b"".join(value.to_bytes(32, "big") for value in (len(named), *named))
+    return head + body[:32] + len(body).to_bytes(32, "big") + body[64:] + moved
 
 
 def encoded(signature: str, *values: Any) -> bytes:

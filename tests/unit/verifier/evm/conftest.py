@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from verinfer.circuits.package import Package
-from verinfer.verifier.bundle import Bundle, open_bundle, read_files
+from verinfer.verifier.bundle import Bundle
 from verinfer.verifier.evm import build, descriptor
 from verinfer.verifier.evm.build import Contract
 from verinfer.verifier.evm.calldata import OnChainProof, proof_of
@@ -18,15 +18,15 @@ from verinfer.verifier.evm.harden import Form
 from verinfer.verifier.evm.solc import Compiled
 from verinfer.verifier.receipt import parse_receipt
 
-VECTORS = Path(__file__).parents[3] / "vectors"
+from ....agreement.pairs import VECTORS, read_bundles
+
 Once = Callable[[Path, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
 def bundles() -> dict[str, Bundle]:
-    """The committed circuits, by their model's name."""
-    found = [open_bundle(read_files(home), home.name) for home in (VECTORS / "shared" / "bundles").iterdir()]
-    return {bundle.manifest.model.name: bundle for bundle in found}
+    """The committed circuits with public inputs, by their model's name."""
+    return read_bundles()
 
 
 @pytest.fixture(scope="session")

@@ -1,95 +1,101 @@
-"""The Python verifier and the contract give the same verdict on changed proofs."""
+"""The Python verifier and both forms of the contract give the same verdict; `scripts/agreement` asks thousands of questions."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from verinfer.verifier.bundle import Bundle
-from verinfer.verifier.errors import Rejected
-from verinfer.verifier.evidence import EzklProof
-from verinfer.verifier.evm import calldata
 from verinfer.verifier.evm.build import Contract
-from verinfer.verifier.evm.calldata import OnChainProof
 from verinfer.verifier.evm.harden import Form
 from verinfer.verifier.instances import BN254_SCALAR_FIELD
-from verinfer.verifier.proof_systems import ProofSystem
-from verinfer.verifier.receipt import parse_receipt
 
-from .chain import Chain, Reverted
-from .conftest import VECTORS
+from ....agreement.compare import LONGER, Tally, compare, explained
+from ....agreement.mutations import KINDS, Case, Honest, cases, points
+from ....agreement.pairs import read_pairs, statement_of
+from ....agreement.verdicts import Verifiers
 
-MUTATIONS = 48
 SEED = 20261125
 
 
-def _mutations(proof: bytes, count: int) -> Iterator[bytes]:
-    """The proof itself, then changes of single words, each at a place of its own."""
-    yield proof
-    chance = random.Random(SEED)  # noqa: S311 - the same changes each time are what is wanted
-    words = [proof[start : start + 32] for start in range(0, len(proof), 32)]
-    for place in chance.sample(range(len(words)), count):
-        word = int.from_bytes(words[place], "big")
-        changed = chance.choice(
-            [
-                word ^ 1 << chance.randrange(256),
-                word + 1,
-                0,
-                (word + BN254_SCALAR_FIELD) % 2**256,
-                chance.getrandbits(256),
-                int.from_bytes(chance.choice(words), "big"),
-            ]
-        )
-        yield b"".join([*words[:place], (changed % 2**256).to_bytes(32, "big"), *words[place + 1 :]])
+@pytest.fixture(scope="module")
+def pairs(bundles: dict[str, Bundle]) -> list[Honest]:
+    """All proofs of the committed vectors with what they are of."""
+    return read_pairs(bundles)
 
 
-def test_python_and_the_contract_agree(
-    bundles: dict[str, Bundle],
-    honest: dict[str, OnChainProof],
-    verifiers: dict[Form, Contract],
-    ezkl: ProofSystem,
-) -> None:
-    """Of an honest proof and changes of it everywhere, both accept the same: the honest one."""
-    chain, contract, given = Chain(), verifiers["reusable"], honest["bmi"]
-    address = chain.deploy(contract.compiled.creation)
-    chain.call(address, calldata.register(contract.vka))
-    statement = parse_receipt(
-        (VECTORS / "cases" / "nothing-expected" / "receipt.json").read_bytes()
-    ).statement
-    verdicts = []
-    for proof in _mutations(given.proof, MUTATIONS):
-        try:
-            ezkl.check(statement, bundles["bmi"], EzklProof.of(proof))
-            off_chain = True
-        except Rejected:
-            off_chain = False
-        try:
-            chain.call(address, calldata.verify(replace(given, proof=proof), contract.vka))
-            on_chain = True
-        except Reverted:
-            on_chain = False
-        verdicts.append((off_chain, on_chain, proof == given.proof))
-    assert {verdict for verdict in verdicts if len(set(verdict)) > 1} == set()
-    assert verdicts.count((True, True, True)) >= 1
+@pytest.fixture(scope="module")
+def bmi(
+    bundles: dict[str, Bundle], verifiers: dict[Form, Contract], pairs: list[Honest]
+) -> Iterator[Verifiers]:
+    """The verifiers of one circuit."""
+    found = Verifiers(bundles, {"bmi": verifiers}, pairs)
+    yield found
+    found.close()
 
 
-@pytest.mark.parametrize("form", ["single", "reusable"])
-def test_no_word_of_a_proof_may_change(
-    honest: dict[str, OnChainProof], verifiers: dict[Form, Contract], form: Form
-) -> None:
-    """Neither form accepts a change of a single word of the proof."""
-    chain, contract, given = Chain(), verifiers[form], honest["bmi"]
-    address = chain.deploy(contract.compiled.creation)
-    if contract.vka:
-        chain.call(address, calldata.register(contract.vka))
-    accepted = 0
-    for proof in _mutations(given.proof, 2 * MUTATIONS):
-        try:
-            chain.call(address, calldata.verify(replace(given, proof=proof), contract.vka))
-            accepted += proof != given.proof
-        except Reverted:
-            assert proof != given.proof
-    assert accepted == 0
+def test_python_and_both_contracts_agree(bmi: Verifiers, pairs: list[Honest]) -> None:
+    """Of honest pairs and a change of each kind, each accepts the honest ones only, or there is a reason that is written down."""
+    tally, own = Tally(), [pair for pair in pairs if pair.circuit == "bmi"]
+    foreign = [pair for pair in pairs if pair.circuit != "bmi"]
+    asked = list(compare(cases(own, len(KINDS) + 20, SEED, foreign=foreign), bmi, tally))
+    assert tally.wrong == []
+    assert tally.changed == len(KINDS) + 20
+    assert {case.kind for case in asked} == {"honest", *KINDS}
+    assert tally.accepted["honest"] == dict.fromkeys(("python", "ezkl", "single", "reusable"), len(own))
+    # The one known difference is there, and it is not verinfer's.
+    assert set(tally.known) == {LONGER}
+    assert set(tally.known[LONGER]) == {"ezkl", "reusable"}
+
+
+def test_a_disagreement_is_found(pairs: list[Honest]) -> None:
+    """Whoever accepts a change, or refuses what is honest, is reported: the comparison is no formality."""
+    pair = pairs[0]
+    lie = Case("lie", pair, pair.proof, (pair.instances[0] + 1, *pair.instances[1:]))
+    longer = Case("longer", pair, pair.proof + bytes(32), pair.instances)
+    for who in ("python", "ezkl", "single", "reusable"):
+        tally = Tally()
+        tally.add(lie, {"python": False, "single": False, who: True})
+        tally.add(Case("honest", pair, pair.proof, pair.instances), {"python": True, who: False})
+        assert [found["kind"] for found in tally.wrong] == ["lie", "honest"]
+    assert explained(longer, ["ezkl", "reusable"]) == LONGER
+    assert explained(longer, ["python"]) is None
+    assert explained(longer, ["single"]) is None
+
+
+def test_the_questions_are_the_same_each_time(pairs: list[Honest]) -> None:
+    """A seed fixes them, so that a result can be had again; no question comes twice, and none is the honest pair."""
+    first, second = (list(cases(pairs, 300, SEED)) for _ in range(2))
+    assert first == second
+    assert first != list(cases(pairs, 300, SEED + 1))
+    assert len({(case.base.circuit, case.proof, case.instances) for case in first}) == len(first)
+    assert [case.honest for case in first] == [True] * len(pairs) + [False] * 300
+
+
+def test_a_statement_says_a_vector_exactly_or_not_at_all(pairs: list[Honest]) -> None:
+    """What the Python verifier is asked is the very vector that the contracts get; what no statement can say is not asked."""
+    pair, *_ = pairs
+    assert statement_of(pair.instances, [pair]) is not None
+    changed = (BN254_SCALAR_FIELD - 5, *pair.instances[1:])
+    said = statement_of(changed, [pair])
+    assert said is not None
+    assert said.digest == pair.statement.digest
+    assert said.predicate.input[0].to_json()["value"][0] == -5
+    for vector in (
+        pair.instances[:-1],
+        (*pair.instances, 0),
+        (pair.instances[0] + BN254_SCALAR_FIELD, *pair.instances[1:]),
+        (*pair.instances[:3], pair.instances[3] ^ 1, *pair.instances[4:]),
+    ):
+        assert statement_of(vector, [pair]) is None
+
+
+def test_points_are_found(pairs: list[Honest]) -> None:
+    """Changes of points fall on points: the commitments at the proof's beginning, and the two at its end."""
+    words = pairs[0].words
+    found = points(words)
+    assert found[0] == 0
+    assert found[-2:] == [len(words) - 4, len(words) - 2]
+    assert replace(pairs[0], proof=b"").words == []

@@ -14,7 +14,7 @@ from verinfer.verifier.evm.calldata import OnChainProof
 from verinfer.verifier.evm.harden import Form
 from verinfer.verifier.instances import BN254_SCALAR_FIELD
 
-from .chain import ALICE, Chain, Reverted, relocated
+from .chain import ALICE, Chain, Reverted, relocated, with_instances_moved
 from .test_harden import FORMS, unhardened
 
 
@@ -74,6 +74,23 @@ def test_a_relocated_proof_is_refused(
     assert int.from_bytes(accepted[:32], "big") == 1
     with pytest.raises(Reverted):
         chain.call(_deployed(chain, contract), moved)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_instances_are_read_where_the_offset_points(
+    chain: Chain, verifiers: dict[Form, Contract], honest: dict[str, OnChainProof], form: Form
+) -> None:
+    """Honest instances at the place where they belong do not help others that the calldata's offset names."""
+    contract, given = verifiers[form], honest["bmi"]
+    address = _deployed(chain, contract)
+    for named in (
+        (given.instances[0] + 1, *given.instances[1:]),
+        (*given.instances[:-1], given.instances[-1] + 1),
+        given.instances[:-1],
+        (),
+    ):
+        with pytest.raises(Reverted):
+            chain.call(address, with_instances_moved(given, contract.vka, named))
 
 
 @pytest.mark.parametrize("form", FORMS)
