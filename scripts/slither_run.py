@@ -89,7 +89,7 @@ def _analysed() -> tuple[str, list[dict[str, Any]]]:
 
 def _read(found: dict[str, Any]) -> dict[str, str]:
     """Of a finding what is worth keeping."""
-    first = found["elements"][0] if found["elements"] else {"name": "all files"}
+    first: dict[str, Any] = next(iter(found["elements"]), {"name": "all files"})
     parent = first.get("type_specific_fields", {}).get("parent", {}).get("name")
     return {
         "check": found["check"],

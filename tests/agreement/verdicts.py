@@ -9,7 +9,6 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from .mutations import Case, Honest
 from .pairs import statement_of
 
 _RENEWED_AFTER = 500
-_LIMITS = replace(VERIFY_LIMITS, cpu_seconds=_RENEWED_AFTER)
+_LIMITS = VERIFY_LIMITS._replace(cpu_seconds=_RENEWED_AFTER)
 _SECONDS = 60
 
 

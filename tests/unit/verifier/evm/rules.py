@@ -102,21 +102,22 @@ class Rules(RuleBasedStateMachine):
         number = self._some(at)
         self._settle(number, self._own_proof(number), self._world.contract.vka, who)
 
-    @rule(
-        at=PLACE,
-        which=st.integers(0, len(PLAN)),
-        own=st.booleans(),
-        bent=st.sampled_from([None, *BENT]),
-        vka=st.sampled_from(["right", "right", "right", "none", "torn"]),
-        who=st.sampled_from(PEOPLE),
-    )
-    def settle_wrongly(self, at: int, which: int, own: bool, bent: str | None, vka: str, who: str) -> None:
-        """Anybody tries with another request's proof, a bent one, or other words than the circuit's."""
+    @rule(at=PLACE, which=st.integers(0, len(PLAN)), who=st.sampled_from(PEOPLE))
+    def settle_with_any_proof(self, at: int, which: int, who: str) -> None:
+        """Anybody tries with another request's proof, or with one of another input for its nonce."""
+        self._settle(self._some(at), self._proofs[which], self._world.contract.vka, who)
+
+    @rule(at=PLACE, bent=st.sampled_from(list(BENT)), who=st.sampled_from(PEOPLE))
+    def settle_with_a_bent_proof(self, at: int, bent: str, who: str) -> None:
+        """Anybody bends the proof that was made for a request, or its instances."""
         number = self._some(at)
-        given = self._own_proof(number) if own else self._proofs[which]
-        words = self._world.contract.vka
-        cut = {"right": words, "none": (), "torn": words[:-1]}[vka]
-        self._settle(number, given if bent is None else BENT[bent](given), cut, who)
+        self._settle(number, BENT[bent](self._own_proof(number)), self._world.contract.vka, who)
+
+    @rule(at=PLACE, kept=st.sampled_from([0, 1, -1]), who=st.sampled_from(PEOPLE))
+    def settle_with_other_words(self, at: int, kept: int, who: str) -> None:
+        """Anybody gives a verification key that is not whole."""
+        number = self._some(at)
+        self._settle(number, self._own_proof(number), self._world.contract.vka[:kept], who)
 
     @rule(at=PLACE, who=st.sampled_from(PEOPLE))
     def expire(self, at: int, who: str) -> None:
@@ -140,18 +141,19 @@ class Rules(RuleBasedStateMachine):
         self._now += seconds
         self._chain.at(self._now)
 
-    @rule(at=PLACE, seconds=st.sampled_from([-1, 0, 1]), closing=st.booleans())
-    def act_around_a_deadline(self, at: int, seconds: int, closing: bool) -> None:
-        """Somebody closes or settles a request at its deadline, or a second beside it."""
+    @rule(at=PLACE, seconds=st.sampled_from([0, 1]))
+    def settle_around_a_deadline(self, at: int, seconds: int) -> None:
+        """Somebody settles at the last second, or one late."""
         number = self._some(at)
-        request = self._requests.get(number)
-        if request is None:
-            return
-        self.pass_time(max(request.bound.deadline + seconds - self._now, 0))
-        if closing:
-            self._expire(number, CAROL)
-        else:
-            self._settle(number, self._own_proof(number), self._world.contract.vka, CAROL)
+        self._wait_for_deadline(number, seconds)
+        self._settle(number, self._own_proof(number), self._world.contract.vka, CAROL)
+
+    @rule(at=PLACE, seconds=st.sampled_from([0, 1]))
+    def expire_around_a_deadline(self, at: int, seconds: int) -> None:
+        """Somebody closes a second early, or as soon as it can be closed."""
+        number = self._some(at)
+        self._wait_for_deadline(number, seconds)
+        self._expire(number, CAROL)
 
     @rule(who=st.sampled_from([ALICE, BOB]))
     def publish_the_next_version(self, who: str) -> None:
@@ -268,6 +270,11 @@ class Rules(RuleBasedStateMachine):
     def _some(self, at: int) -> int:
         """The number of a request: one that there is, or the one before the first or after the last."""
         return at % (len(self._requests) + 2)
+
+    def _wait_for_deadline(self, number: int, seconds: int) -> None:
+        """The next block is that much after a request's deadline, if that is still to come."""
+        if number in self._requests:
+            self.pass_time(max(self._requests[number].bound.deadline + seconds - self._now, 0))
 
     def _own_proof(self, number: int) -> OnChainProof:
         return self._proofs[number - 1 if number in PLAN else 0]
