@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from verinfer.verifier.bundle import Bundle
+from verinfer.verifier.digest import sha256
 from verinfer.verifier.evm.build import Contract
+from verinfer.verifier.evm.descriptor import own_sources
 from verinfer.verifier.evm.harden import Form
 from verinfer.verifier.instances import BN254_SCALAR_FIELD
 
 from ....agreement.compare import LONGER, Tally, compare, explained
 from ....agreement.mutations import KINDS, Case, Honest, cases, points
-from ....agreement.pairs import read_pairs, statement_of
+from ....agreement.pairs import read_pairs, statement_of, values_of
 from ....agreement.verdicts import Verifiers
 
 SEED = 20261125
+RESULTS = Path(__file__).parents[4] / "scripts" / "benchmarks" / "results"
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +87,7 @@ def test_a_statement_says_a_vector_exactly_or_not_at_all(pairs: list[Honest]) ->
     said = statement_of(changed, [pair])
     assert said is not None
     assert said.digest == pair.statement.digest
-    assert said.predicate.input[0].to_json()["value"][0] == -5
+    assert values_of(said, "input")[0] == -5
     for vector in (
         pair.instances[:-1],
         (*pair.instances, 0),
@@ -90,6 +95,20 @@ def test_a_statement_says_a_vector_exactly_or_not_at_all(pairs: list[Honest]) ->
         (*pair.instances[:3], pair.instances[3] ^ 1, *pair.instances[4:]),
     ):
         assert statement_of(vector, [pair]) is None
+
+
+def test_the_committed_results_are_of_these_contracts(verifiers: dict[Form, Contract]) -> None:
+    """What `scripts/agreement` and `scripts/slither` found nothing in is the code that is built here, and these sources."""
+    agreement, slither = (
+        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("agreement", "slither")
+    )
+    assert agreement["changed"] >= 5000
+    assert agreement["disagreements"] == 0
+    assert set(agreement["known_differences"]) == {LONGER}
+    hashes = {form: contract.code_hash for form, contract in verifiers.items()}
+    assert agreement["circuits"]["bmi"]["code_hashes"] == hashes
+    assert slither["high_or_medium"] == 0
+    assert slither["sources"] == {name: sha256(text.encode()) for name, text in own_sources().items()}
 
 
 def test_points_are_found(pairs: list[Honest]) -> None:
