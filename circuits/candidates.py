@@ -21,7 +21,7 @@ from itertools import product
 from typing import Any
 
 from verinfer.verifier.manifest import Visibility
-from verinfer.verifier.settings import canonical_settings
+from verinfer.verifier.settings import ROUNDING, canonical_settings
 
 from .native import Workplace
 
@@ -45,6 +45,7 @@ class Candidate:
     logrows: int = 17
     lookup: int = LOOKUPS[-1]
     inputs: Visibility = "public"
+    freivalds: bool = True
 
     def run_args(self) -> dict[str, Any]:
         """The run args as EZKL takes them; parameters are fixed, so weights are in the vk."""
@@ -57,7 +58,7 @@ class Candidate:
             "num_inner_cols": self.columns,
             "decomp_base": self.base,
             "decomp_legs": self.legs,
-            "disable_freivalds": False,
+            "disable_freivalds": not self.freivalds,
             "input_visibility": self.inputs,
             "output_visibility": "public",
             "param_visibility": "fixed",
@@ -80,9 +81,9 @@ def count_rows(
 
 
 def count_all(
-    wrapped: str, place: Workplace, inputs: Visibility = "public"
+    wrapped: str, place: Workplace, inputs: Visibility = "public", *, evm: bool = False
 ) -> list[tuple[Candidate, dict[str, Any]]]:
-    """Every candidate in every size worth trying, with EZKL's settings.
+    """Every candidate in every size worth trying, with EZKL's settings; for a chain (`evm`) without Freivalds' argument, too.
 
     Their scales are of another candidate of the same shape. None where EZKL refuses the model.
     """
@@ -90,8 +91,19 @@ def count_all(
     probe = count_rows(wrapped, [first.run_args()], place)[0]
     if probe is None:
         return []
+    has_products = probe["einsum_params"]["total_einsum_col_size"] > 0
     wide = [
-        replace(first, scale=scale, rebase=rebase, base=base, legs=legs, columns=columns, lookup=lookup)
+        replace(
+            first,
+            scale=scale,
+            rebase=rebase,
+            base=base,
+            legs=legs,
+            columns=columns,
+            lookup=lookup,
+            freivalds=freivalds,
+        )
+        for freivalds in ((True, False) if evm and has_products else (True,))
         for (scale, rebase, base, legs), columns in product(_numeric(probe["num_rows"]), (1, 2))
         for lookup in _lookups(rebase, probe)
     ]
@@ -127,8 +139,8 @@ def is_steady(settings: dict[str, Any]) -> bool:
     return less == more
 
 
-def _shape(candidate: Candidate) -> tuple[int, int, int]:
-    return candidate.legs, candidate.rebase, candidate.columns
+def _shape(candidate: Candidate) -> tuple[int, int, int, bool]:
+    return candidate.legs, candidate.rebase, candidate.columns, candidate.freivalds
 
 
 def _sized(candidate: Candidate, logrows: int, settings: dict[str, Any]) -> tuple[Candidate, dict[str, Any]]:
@@ -169,7 +181,7 @@ def _lookups(rebase: int, settings: dict[str, Any]) -> tuple[int, ...]:
 
 
 def _logrows(candidate: Candidate, settings: dict[str, Any]) -> list[int]:
-    """Sizes worth trying: tables and instances must fit; beyond one block of rows there is nothing to win."""
+    """Sizes worth trying: tables and instances must fit; beyond one block of columns there is nothing to win."""
     counted = [0, settings["run_args"]["decomp_base"] - 1]
     ranges = [item for item in settings["required_range_checks"] if item != counted]
     if settings["required_lookups"]:
@@ -181,7 +193,11 @@ def _logrows(candidate: Candidate, settings: dict[str, Any]) -> list[int]:
     least = max(math.ceil(math.log2(floor)), 8)
     most = max(math.ceil(math.log2(settings["num_rows"] + _BLINDING_ROWS)), least)
     # Folding too deep makes verification slower and proofs longer: at most 8 blocks.
-    return list(range(max(least, most - 3), most + 1))
+    deepest = max(least, most - 3)
+    cells = -(-settings["total_assignments"] // ROUNDING) * ROUNDING
+    if count_blocks(cells, candidate.columns, most) > 1:
+        most += 1
+    return list(range(deepest, most + 1))
 
 
 def _shifted(settings: dict[str, Any], rows: int) -> dict[str, Any]:

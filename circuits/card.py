@@ -18,6 +18,7 @@ from verinfer.verifier import files
 from verinfer.verifier.manifest import Manifest
 from verinfer.verifier.srs import Provenance
 
+from . import gas
 from .accuracy import Accuracy, compare, read_truth
 from .calibrate import Fidelity, Reference
 from .card_page import page
@@ -89,6 +90,8 @@ def describe(
         "cost": {
             **measured.to_json(),
             "estimated_prove_seconds": round(choice.offer.cost.prove_seconds, 3),
+            "estimated_verify_gas": choice.offer.cost.verify_gas,
+            "estimated_contract_bytes": choice.offer.cost.contract_bytes,
             "pk_bytes": pk_bytes,
             "proof_bytes": system.proof_bytes,
         },
@@ -153,6 +156,7 @@ def as_markdown(card: dict[str, Any]) -> str:
         f"| prove | {cost['prove_ms'] / 1000:.2f} s, {cost['prove_peak_bytes'] / 1e6:.0f} MB |",
         f"| verify | {cost['verify_ms']} ms, its process included |",
         f"| proof, pk | {cost['proof_bytes']} B, {cost['pk_bytes'] / 1e6:.1f} MB |",
+        f"| on chain, by estimate | {gas.as_text(cost['estimated_verify_gas'], cost['estimated_contract_bytes'])} |",
         "",
         *_by_batch(card),
         f"Times are of one proof on {machine['cores']} cores ({machine['processor']}), child processes included.",

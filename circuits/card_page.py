@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from . import on_chain
+from . import gas, on_chain
 from .plots import Bar, Dot, bars, scatter
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -141,14 +141,14 @@ def _frontier(points: Sequence[Card]) -> str:
     ]
     name = "same label as fp32, %" if by_label else "largest error against fp32"
     plot = scatter(dots, "accuracy against proving time", "seconds to prove, measured or estimated", name)
-    titles = "".join(
-        f"<th class=n>{name}</th>" for name in ("rows", "seconds", "memory", "agreement", "error")
-    )
+    columns = ("rows", "seconds", "memory", "gas", "agreement", "error")
+    titles = "".join(f"<th class=n>{name}</th>" for name in columns)
     head = f"<tr><th>circuit</th>{titles}</tr>"
     body = "".join(
         f"<tr><td>{'<b>chosen</b> ' if point['chosen'] else ''}{escape(point['label'])}</td>"
         f"<td class=n>{point['rows']:,}</td><td class=n>{point['seconds']:.2f}</td>"
-        f"<td class=n>{_bytes(point['prove_bytes'])}</td><td class=n>{point['agreement']:.2%}</td>"
+        f"<td class=n>{_bytes(point['prove_bytes'])}</td><td class=n>{_gas(point)}</td>"
+        f"<td class=n>{point['agreement']:.2%}</td>"
         f"<td class=n>{point['error']:.3g}</td></tr>"
         for point in points
     )
@@ -156,6 +156,10 @@ def _frontier(points: Sequence[Card]) -> str:
         "<h2>Accuracy against proving time</h2><p class=note>Circuits that were measured; the chosen one is orange.</p>"
         f"<div class=wide>{plot}</div><div class=wide><table>{head}{body}</table></div>"
     )
+
+
+def _gas(point: Card) -> str:
+    return f"{point['verify_gas']:,}" if "verify_gas" in point else ""
 
 
 def _by_batch(card: Card) -> str:
@@ -210,9 +214,17 @@ def _cost(card: Card) -> list[tuple[str, str]]:
         ("verify", f"{cost['verify_ms']} ms, its process included"),
         ("proving key", _bytes(cost["pk_bytes"])),
         ("proof", f"{cost['proof_bytes']:,} B"),
+        *_on_chain(cost),
     ]
     where = f"one proof, {machine['cores']} cores ({machine['processor']}), {_bytes(machine['memory_bytes'])} of memory"
     return [*rows, ("measured on", where)]
+
+
+def _on_chain(cost: Card) -> list[tuple[str, str]]:
+    if "estimated_verify_gas" not in cost:
+        return []
+    text = gas.as_text(cost["estimated_verify_gas"], cost["estimated_contract_bytes"])
+    return [("on chain, by estimate", text)]
 
 
 def _making(card: Card) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""How many columns, selectors and lookup arguments EZKL makes for a circuit, from its settings alone.
+"""How many columns, selectors and lookup arguments EZKL makes for a circuit, and what its proofs hold, from its settings alone.
 
 Takes the settings of ``gen_settings`` (any ``logrows`` may be put into their run args); gives a `Columns`.
 The rules were read off EZKL's own count, which it logs during setup, and off the sizes of keys and proofs (ezkl 23.0.5):
@@ -26,8 +26,11 @@ _UNUSABLE = 6
 
 _CHALLENGES = 2
 
-_HASH_ADVICE, _HASH_FIXED, _HASH_EQUALITY, _HASH_SELECTORS, _HASH_SHARED = 3, 4, 3, 3, 2
+_HASH_ADVICE, _HASH_FIXED, _HASH_EQUALITY, _HASH_SELECTORS, _HASH_SHARED = 3, 4, 4, 3, 1
 """Columns of Poseidon (two words of state): its advice, round constants, copies, selectors, and the columns that these share."""
+
+_HASH_ROTATED = 4
+"""Its columns that gates also read in the row before or after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,45 @@ class Columns:
     def extension(self) -> int:
         """By how much the domain of the quotient is larger than that of the circuit."""
         return 8 if self.wide or self.hashed else 4
+
+    @property
+    def degree(self) -> int:
+        """Of the largest gate, with its selector."""
+        return 9 if self.wide else 6 if self.hashed else 5
+
+    @property
+    def commitments(self) -> int:
+        """Polynomials that a verifier opens, multiplying a point for each: of the proof and of the vk, one for the quotient."""
+        return self.advice + self.fixed + self.equality + self._products + 2 * self.arguments + 2
+
+    @property
+    def quotient_parts(self) -> int:
+        """Points in which a proof has its quotient."""
+        return self.degree - 1
+
+    @property
+    def proof_words(self) -> int:
+        """Words of 32 bytes in a proof: two for each point, one for each value of a polynomial.
+
+        Exact for circuits of one block or many, with or without lookups; within a few in a hundred where a table is wide or
+        products have Freivalds' argument.
+        """
+        points = self.advice + 2 * self.arguments + self._products + self.quotient_parts + 3
+        # The running sum of a block is read in two rows, Freivalds' columns in more.
+        advice = self.advice + self.blocks + (9 * self.product_blocks + 5) // 2 * (self.product_blocks > 0)
+        advice += _HASH_ROTATED * self.hashed
+        values = advice + self.fixed + self.equality + 3 * self._products + 3 * self.arguments
+        return 2 * points + values
+
+    @property
+    def equations(self) -> int:
+        """What a verifier evaluates at one point beside the gates: for copies and for lookups."""
+        return 2 * self._products + 1 + 3 * self.arguments
+
+    @property
+    def _products(self) -> int:
+        """Running products of the argument for copies: one for so many columns as the degree allows."""
+        return -(-self.equality // (self.degree - 2))
 
     @property
     def key_elements(self) -> int:

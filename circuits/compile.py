@@ -92,7 +92,7 @@ def compile_model(
             model.reference,
             targets,
             heavy,
-            prove=_TrialProofs(model, heavy, srs, insecure_srs=insecure_srs),
+            prove=_TrialProofs(model, heavy, srs, insecure_srs=insecure_srs, evm=targets.evm),
             deadline=time.monotonic() + budget,
             journal=journal,
             on_progress=on_progress,
@@ -109,7 +109,7 @@ def compile_model(
         full = choose_srs(run_args["logrows"], given=srs, insecure=insecure_srs)
         on_progress("setup", 0.0)
         started = time.perf_counter()
-        uncompressed = prefers_uncompressed(circuit.description)
+        uncompressed = prefers_uncompressed(circuit.description, evm=targets.evm)
         vk, pk = stages.make_keys(circuit, full, home, heavy, uncompressed=uncompressed)
         setup_ms = _since(started)
         on_progress("self-test", 0.0)
@@ -149,6 +149,7 @@ class _TrialProofs:
     place: Workplace
     srs: Path | None
     insecure_srs: bool
+    evm: bool
 
     def __call__(self, offer: Offer) -> float | None:
         """Seconds of the bare proving call; None where this offer cannot be built here."""
@@ -162,9 +163,8 @@ class _TrialProofs:
                     self.model.network, rewrites, run_args["input_scale"], wrapped, self.place, inputs
                 )
                 circuit = stages.make_circuit(wrapped, run_args, home, self.place)
-                vk, pk = stages.make_keys(
-                    circuit, full, home, self.place, uncompressed=prefers_uncompressed(circuit.description)
-                )
+                uncompressed = prefers_uncompressed(circuit.description, evm=self.evm)
+                vk, pk = stages.make_keys(circuit, full, home, self.place, uncompressed=uncompressed)
                 _, measured = _self_test(circuit, pk, vk, full, self.model, run_args, self.place, 0)
             except (CouldNotCheck, UsageError):
                 return None

@@ -21,6 +21,7 @@ from verinfer.verifier.cache import cache_folder
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import VerinferError
 
+from . import gas
 from .columns import Columns, count_columns
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Cost:
     vk_bytes: int
     proof_bytes: int
     verify_seconds: float
+    verify_gas: int
+    contract_bytes: int
     logrows: int
     blocks: int
 
@@ -107,15 +110,19 @@ class Measurement:
 
 
 def predict(
-    settings: Mapping[str, Any], coefficients: Coefficients, *, uncompressed: bool | None = None
+    settings: Mapping[str, Any],
+    coefficients: Coefficients,
+    *,
+    uncompressed: bool | None = None,
+    evm: bool = False,
 ) -> Cost:
     """What a circuit with these settings, whose ``logrows`` may be changed first, costs on the machine of `coefficients`.
 
-    `uncompressed`: whether each selector has its column; unless told, as `compile` would do it.
+    `uncompressed`: whether each selector has its column; unless told, as `compile` would do it for a chain (`evm`) or not.
     """
-    columns = count_columns(
-        settings, uncompressed=prefers_uncompressed(settings) if uncompressed is None else uncompressed
-    )
+    if uncompressed is None:
+        uncompressed = prefers_uncompressed(settings, evm=evm)
+    columns = count_columns(settings, uncompressed=uncompressed)
     figures = {
         figure: sum(price * _COUNTS[term](columns) for term, price in prices.items())
         for figure, prices in coefficients.terms.items()
@@ -123,7 +130,8 @@ def predict(
     vk_bytes = 7 + 64 * (columns.fixed + columns.equality)
     if not columns.uncompressed:
         vk_bytes += columns.selectors * columns.rows // 8
-    proof_bytes = _proof_bytes(columns)
+    proof_bytes = 32 * columns.proof_words
+    on_chain = gas.on_chain(columns)
     return Cost(
         prove_seconds=figures["prove_seconds"] / coefficients.parallel,
         setup_seconds=figures["setup_seconds"] / coefficients.parallel,
@@ -133,16 +141,21 @@ def predict(
         vk_bytes=vk_bytes,
         proof_bytes=proof_bytes,
         verify_seconds=_VERIFY_ONCE + _VERIFY_BYTE * proof_bytes + _VERIFY_COMPARED * columns.compared,
+        verify_gas=on_chain.verify_gas,
+        contract_bytes=on_chain.contract_bytes,
         logrows=columns.logrows,
         blocks=columns.blocks,
     )
 
 
-def prefers_uncompressed(settings: Mapping[str, Any]) -> bool:
+def prefers_uncompressed(settings: Mapping[str, Any], *, evm: bool = False) -> bool:
     """Whether a circuit with these settings has so many selectors that each should get a column.
 
     A warm check may take 50 ms up to k = 15 and 200 ms above; of that, reading the vk may take so much.
+    On chain each column costs gas, and nobody reads the vk.
     """
+    if evm:
+        return False
     columns = count_columns(settings, uncompressed=False)
     allowed = 0.015 if columns.logrows <= 15 else 0.075
     return _VERIFY_COMPARED * columns.compared > allowed
@@ -220,14 +233,6 @@ def _read(path: Path) -> Coefficients:
         return Coefficients(dict(value["machine"]), float(value["parallel"]), terms)
     except (KeyError, TypeError, ValueError) as error:
         raise OSError(f"{path} holds no coefficients") from error
-
-
-def _proof_bytes(columns: Columns) -> int:
-    """Commitments and evaluations of 32 bytes each; the shares of each kind were fitted over 33 proofs, within 4 %."""
-    elements = (
-        16 + 3.7 * columns.advice + 2.63 * columns.equality + 1.05 * columns.fixed + 6 * columns.arguments
-    )
-    return int(32 * (elements + 0.8 * columns.blocks))
 
 
 def _nonnegative(matrix: npt.NDArray[np.float64]) -> list[float]:

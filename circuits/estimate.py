@@ -20,12 +20,11 @@ from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.manifest import Visibility
 
-from . import lowering, tune
+from . import gas, lowering, tune
 from .batching import group
 from .calibrate import Reference
 from .candidates import LOOKUPS, Candidate, count_rows, unfolded_rows
-from .columns import Columns, count_columns
-from .cost import Coefficients, Cost, fits, load_coefficients, predict, prefers_uncompressed
+from .cost import Coefficients, Cost, fits, load_coefficients, predict
 from .locate import explain
 from .model import read_model
 from .native import PARSE_LIMITS, Workplace, heavy_limits, usable_memory
@@ -34,9 +33,6 @@ from .plan import Plan, Sites
 from .profile import Layer, heaviest, profile
 from .stages import apply_rules, rewrite_and_wrap, write_tensors
 from .targets import Targets
-
-CONTRACT_LIMIT = 24_576
-"""Bytes of the largest contract (EIP-170)."""
 
 _NUMBERS = ((7, 2, 256, 3, LOOKUPS[-1]), (6, 1, 4096, 2, LOOKUPS[0]), (7, 2, 16384, 2, LOOKUPS[-1]))
 """Scale, rebase multiplier, base, legs, and how far tables of curves reach: for small circuits, for curves, for large ones."""
@@ -62,7 +58,6 @@ class Estimate:
     run_args: Mapping[str, Any]
     rows: int
     cost: Cost
-    contract_bytes: int
     layers: tuple[Layer, ...]
     machine: Mapping[str, Any]
     batch: int = 1
@@ -75,7 +70,6 @@ class Estimate:
             "batch": self.batch,
             "rows": self.rows,
             **asdict(self.cost),
-            "contract_bytes": self.contract_bytes,
             "layers": [layer.to_json() for layer in self.layers],
             "machine": dict(self.machine),
         }
@@ -148,7 +142,6 @@ def _estimate(
         best.run_args,
         rows,
         cost,
-        contract_bytes(count_columns(best.settings, uncompressed=prefers_uncompressed(best.settings))),
         layers,
         coefficients.machine,
     )
@@ -163,12 +156,6 @@ def _reference(folder: Path, place: Workplace, batch: int) -> Reference | None:
     first = replace(whole, samples=samples, outputs=whole.outputs[:_SAMPLES])
     grouped = group(first, batch) if batch > 1 else first
     return grouped if grouped.outputs else None
-
-
-def contract_bytes(columns: Columns) -> int:
-    """Roughly the size of a single verifier contract, from four that were compiled (1, 2, 4 and 8 inner columns)."""
-    lookups = max(columns.arguments - 2 * columns.advice // 3, 0)
-    return 7_600 + 900 * columns.advice + 500 * lookups
 
 
 def _plain_offers(
@@ -247,12 +234,7 @@ def _sizes(candidate: Candidate, settings: dict[str, Any]) -> Iterator[tuple[Can
 
 def as_text(found: Estimate, coefficients: Coefficients) -> str:
     """The estimate for people."""
-    cost, size = found.cost, found.contract_bytes
-    fits = (
-        ""
-        if size <= CONTRACT_LIMIT
-        else f", over the limit of {CONTRACT_LIMIT:,}: a reusable verifier is needed"
-    )
+    cost = found.cost
     machine = f"{coefficients.machine.get('processor')}, {coefficients.machine.get('cores')} cores"
     lines = [
         f"{'rows, k':<14} {found.rows:,}, {cost.logrows} ({cost.blocks} blocks of columns)",
@@ -260,7 +242,7 @@ def as_text(found: Estimate, coefficients: Coefficients) -> str:
         *([f"{'each sample':<14} {cost.prove_seconds / found.batch:.3g} s"] if found.batch > 1 else []),
         f"{'setup':<14} {cost.setup_seconds:.1f} s, {cost.setup_bytes / 1e6:,.0f} MB",
         f"{'pk, vk, proof':<14} {cost.pk_bytes / 1e6:,.1f} MB, {cost.vk_bytes / 1e3:,.1f} kB, {cost.proof_bytes:,} B",
-        f"{'contract':<14} about {size:,} B{fits} (rough)",
+        f"{'on chain':<14} {gas.as_text(cost.verify_gas, cost.contract_bytes)}",
         f"{'most costly':<14} {heaviest(found.layers)}",
         f"{'rewrites':<14} {', '.join(found.rewrites) or 'none'}",
         "",

@@ -26,6 +26,8 @@ _LARGE_PRODUCT = 4096
 
 _BLINDING_ROWS = 24
 
+_GAS_STEP = 1.05
+
 
 @dataclass(frozen=True, slots=True)
 class Rewrites:
@@ -98,15 +100,20 @@ def count_cells(settings: dict[str, Any]) -> int:
 
 
 def plain_offers(
-    network: Path, rules: tuple[str, ...], place: Workplace, inputs: Visibility = "public"
+    network: Path,
+    rules: tuple[str, ...],
+    place: Workplace,
+    inputs: Visibility = "public",
+    *,
+    evm: bool = False,
 ) -> list[Offer]:
     """EZKL's own numbers on the rewritten network."""
     wrapped = place.directory / "plain.onnx"
     rewrite_and_wrap(network, Rewrites(rules).to_json(), 0, wrapped, place, inputs)
-    found = count_all(str(wrapped), place, inputs)
+    found = count_all(str(wrapped), place, inputs, evm=evm)
     coefficients = load_coefficients()
     return [
-        Offer(Rewrites(rules), candidate.run_args(), settings, predict(settings, coefficients))
+        Offer(Rewrites(rules), candidate.run_args(), settings, predict(settings, coefficients, evm=evm))
         for candidate, settings in found
     ]
 
@@ -136,6 +143,8 @@ def shapes(
     table: tuple[int, int],
     place: Workplace,
     inputs: Visibility = "public",
+    *,
+    evm: bool = False,
 ) -> list[Offer]:
     """A lowering in every shape that could be the cheapest; `table`: the least and largest number of its tables."""
     assert rewrites.plan is not None
@@ -156,7 +165,7 @@ def shapes(
         for logrows in range(max(least, most - 2), most + 1):
             args = run_args_of(rewrites.plan, table, form, logrows, inputs)
             sized = {**settings, "run_args": {**settings["run_args"], "logrows": logrows}}
-            offers.append(Offer(rewrites, args, sized, predict(sized, coefficients)))
+            offers.append(Offer(rewrites, args, sized, predict(sized, coefficients, evm=evm)))
     return offers
 
 
@@ -188,7 +197,12 @@ def affordable(offer: Offer, targets: Targets) -> bool:
     )
 
 
-def order_of(offer: Offer) -> tuple[int, float, str]:
-    """Cheapest first; within a tenth, those whose proofs verify faster."""
+def order_of(offer: Offer, targets: Targets) -> tuple[int, int, float, str]:
+    """Cheapest first; within a tenth, those whose proofs verify faster. For a chain gas comes before all that."""
     tenths = math.floor(math.log(offer.cost.prove_seconds) / math.log(1.1))
-    return tenths, offer.cost.verify_seconds, offer.label
+    return gas_step(offer, targets), tenths, offer.cost.verify_seconds, offer.label
+
+
+def gas_step(offer: Offer, targets: Targets) -> int:
+    """What an offer costs on chain in steps of a twentieth, within which estimates tell nothing; 0 if nobody asked for it."""
+    return math.floor(math.log(offer.cost.verify_gas) / math.log(_GAS_STEP)) if targets.evm else 0

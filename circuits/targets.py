@@ -1,6 +1,7 @@
-"""What a circuit must meet: ``accuracy>=0.995, memory<=8GB, time<=30s, error<=0.02``.
+"""What a circuit must meet: ``accuracy>=0.995, memory<=8GB, time<=30s, error<=0.02``; and ``evm``, what it should be cheap at.
 
 `accuracy` is agreement of the label with the fp32 model; `error`, for a regression, a share of the outputs' range.
+`evm` asks for the circuit whose proofs take the least gas on chain, instead of the one that is proved in the least time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from verinfer.verifier.errors import UsageError
 
 _TERM = re.compile(r"(accuracy|error|memory|time)(>=|<=)([0-9]+(?:\.[0-9]+)?)([a-zA-Z%]*)")
+_EVM = "evm"
 _UNITS: dict[str, dict[str, float]] = {
     "accuracy": {"": 1.0, "%": 0.01},
     "error": {"": 1.0, "%": 0.01},
@@ -37,12 +39,16 @@ def parse_seconds(text: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """Least agreement and largest error against fp32, and what one proof may take at most (None: whatever it takes)."""
+    """Least agreement and largest error against fp32, and what one proof may take at most (None: whatever it takes).
+
+    `evm`: of the circuits that meet the rest, the cheapest on chain is wanted, not the fastest.
+    """
 
     agreement: float = 0.995
     error: float = 0.02
     memory_bytes: int | None = None
     seconds: float | None = None
+    evm: bool = False
     named: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """Which of them somebody asked for in so many words."""
 
@@ -51,6 +57,11 @@ def parse_targets(text: str) -> Targets:
     """Read targets; each at most once; raises `UsageError` (``target-malformed``)."""
     found: dict[str, float] = {}
     for part in filter(None, (piece.replace(" ", "") for piece in text.split(","))):
+        if part == _EVM:
+            if part in found:
+                raise _malformed(part, "it is there twice")
+            found[part] = 1.0
+            continue
         match = _TERM.fullmatch(part)
         if match is None:
             raise _malformed(part, 'write for example "accuracy>=0.995, memory<=8GB, time<=30s"')
@@ -72,6 +83,7 @@ def parse_targets(text: str) -> Targets:
         error=found.get("error", default.error),
         memory_bytes=int(found["memory"]) if "memory" in found else None,
         seconds=found.get("time"),
+        evm=_EVM in found,
         named=frozenset(found),
     )
 

@@ -1,5 +1,7 @@
 """Chooses a circuit: which rewrites, which numbers, which shape; the cheapest that meets the targets.
 
+Cheap is what is proved fast, or, if that is asked for, what takes little gas on chain, and of such circuits the fastest.
+
 1. *rules*: those rewrites without which the network has more cells;
 2. *numbers*: EZKL's own scales and decompositions (`candidates`), and a fixed-point lowering, where one can be (`lowering`);
 3. *shape*: inner columns and k, priced by the cost model without making a key;
@@ -35,6 +37,7 @@ from .offers import (
     Rewrites,
     affordable,
     count_cells,
+    gas_step,
     order_of,
     pairings,
     plain_offers,
@@ -69,6 +72,7 @@ class Point:
     rows: int
     seconds: float
     prove_bytes: int
+    verify_gas: int
     agreement: float
     error: float
     chosen: bool
@@ -105,11 +109,12 @@ def choose(
         on_progress("resume", 0.0)
     on_progress("rewrite", 0.0)
     rules = tuple(journal.once("rules", [], lambda: choose_rules(network, place)))
-    offers = plain_offers(network, rules, place, inputs)
-    if not offers or min(offer.cost.prove_seconds for offer in offers) > QUICK:
+    order = partial(order_of, targets=targets)
+    offers = plain_offers(network, rules, place, inputs, evm=targets.evm)
+    if not offers or _seconds(offers, targets) > QUICK:
         # Cells are not all: with other rules another shape may be the cheapest.
         for others in [each for each in ((), rule_names(place)) if each != rules]:
-            offers += plain_offers(network, others, place, inputs)
+            offers += plain_offers(network, others, place, inputs, evm=targets.evm)
         offers += _lowered_offers(network, reference, targets, place, journal, on_progress, inputs)
     if not offers:
         raise explain(network, _PROBE.run_args(), place)
@@ -121,7 +126,7 @@ def choose(
             f"The smallest circuit of this model needs {least / 1e9:.1f} GB, more than there are; "
             "'verinfer estimate' says which layers cost most.",
         )
-    cheap = sorted((offer for offer in fitting if affordable(offer, targets)), key=order_of)
+    cheap = sorted((offer for offer in fitting if affordable(offer, targets)), key=order)
     if not cheap:
         raise CouldNotCheck("no-circuit", "No circuit of this model fits the targets for memory and time.")
     judged = _judge(network, cheap, reference, targets, place, journal, on_progress)
@@ -129,7 +134,7 @@ def choose(
     if not good:
         raise _none_good(judged)
     proved = _prove(good, prove, deadline, journal, on_progress)
-    best = min(proved, key=_preference)
+    best = min(proved, key=partial(_preference, targets=targets))
     frontier = [*proved, *(item for item in judged if item not in good)]
     points = tuple(_point(item, chosen=item is best) for item in frontier)
     return Choice(best.offer, best.fidelity, points, len(offers))
@@ -195,8 +200,15 @@ def _lowered_offers(
     for trial in map(lowering.read_trial, journal.once("numbers", wanted, search)):
         for paired in pairings(sites):
             plan = replace(trial.plan, paired=paired)
-            offers += shapes(network, Rewrites(wanted, plan), (trial.low, trial.high), place, inputs)
+            rewrites, table = Rewrites(wanted, plan), (trial.low, trial.high)
+            offers += shapes(network, rewrites, table, place, inputs, evm=targets.evm)
     return offers
+
+
+def _seconds(offers: Sequence[Offer], targets: Targets) -> float:
+    """What the fastest of these takes; for a chain, the fastest of those with the least gas."""
+    least = min(gas_step(offer, targets) for offer in offers)
+    return min(offer.cost.prove_seconds for offer in offers if gas_step(offer, targets) == least)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,7 +236,7 @@ def _judge(
     wrapped = place.directory / "measured.onnx"
     written: tuple[Rewrites, str] | None = None
     for offer in offers:
-        if _enough(offer, good, len(seen)):
+        if _enough(offer, good, len(seen), targets):
             break
         on_progress("fidelity", len(seen) / _MOST_MEASURED)
         rewrites, args = offer.rewrites, offer.run_args
@@ -263,12 +275,15 @@ def _remembered(offer: Offer, measure: Callable[[], Fidelity | None], journal: J
     return None if found is None else Fidelity(**found)
 
 
-def _enough(offer: Offer, good: Sequence[Offer], measured: int) -> bool:
+def _enough(offer: Offer, good: Sequence[Offer], measured: int, targets: Targets) -> bool:
     """Whether neither this offer nor any dearer one is worth a measurement."""
     if not good:
         return measured >= _MOST_MEASURED
     best = good[0].cost.prove_seconds
-    return best <= QUICK or len(good) >= _MOST_PROVED or offer.cost.prove_seconds > _CLOSE * best
+    is_close = offer.cost.prove_seconds <= _CLOSE * best and gas_step(offer, targets) == gas_step(
+        good[0], targets
+    )
+    return best <= QUICK or len(good) >= _MOST_PROVED or not is_close
 
 
 def _none_good(judged: Sequence[_Judged]) -> CouldNotCheck:
@@ -302,9 +317,10 @@ def _prove(
     return proved
 
 
-def _preference(item: _Judged) -> tuple[bool, float]:
-    """Really proved ones first, by what that took; the others by estimate."""
-    return item.seconds is None, item.offer.cost.prove_seconds if item.seconds is None else item.seconds
+def _preference(item: _Judged, targets: Targets) -> tuple[int, bool, float]:
+    """Really proved ones first, by what that took; the others by estimate. For a chain gas comes before that."""
+    seconds = item.offer.cost.prove_seconds if item.seconds is None else item.seconds
+    return gas_step(item.offer, targets), item.seconds is None, seconds
 
 
 def _point(item: _Judged, *, chosen: bool) -> Point:
@@ -315,6 +331,7 @@ def _point(item: _Judged, *, chosen: bool) -> Point:
         rows=offer.settings["num_rows"],
         seconds=offer.cost.prove_seconds if item.seconds is None else item.seconds,
         prove_bytes=offer.cost.prove_bytes,
+        verify_gas=offer.cost.verify_gas,
         agreement=item.fidelity.agreement,
         error=item.fidelity.error,
         chosen=chosen,

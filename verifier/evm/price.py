@@ -64,8 +64,12 @@ def floor(data: bytes) -> int:
 
 
 def measure(contract: Contract, manifest: Manifest, consumer: solc.Compiled) -> Price:
-    """Deploy the verifier and a consumer of it in an EVM, and call them; raises `ChildFailed`."""
-    layout = Layout.of(manifest)
+    """Deploy the verifier and a consumer of it in an EVM, and call them; raises `ChildFailed`, and what `Layout.of` does."""
+    return measure_shape(contract, Layout.of(manifest), consumer)
+
+
+def measure_shape(contract: Contract, layout: Layout, consumer: solc.Compiled) -> Price:
+    """The same for any circuit whose instances and proofs are so many; raises `ChildFailed`."""
     shaped = _points(layout.proof_bytes)
     with tempfile.TemporaryDirectory(prefix="verinfer-price-") as name:
         found: dict[str, Any] = child.run(

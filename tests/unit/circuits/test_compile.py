@@ -91,7 +91,7 @@ def test_a_column_for_each_selector_is_part_of_the_identity(
     quick: Path, quick_package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such a circuit has another manifest and a shorter vk, proves and verifies, and is reproduced as the manifest says."""
-    monkeypatch.setattr(building, "prefers_uncompressed", lambda _settings: True)
+    monkeypatch.setattr(building, "prefers_uncompressed", lambda _settings, *, evm: not evm)
     apart = compile_model(quick, tmp_path / "apart", srs=None, insecure_srs=True, on_progress=_quiet)
     assert quick_package.manifest.proof_system.selectors is None
     assert apart.manifest.proof_system.selectors == "uncompressed"

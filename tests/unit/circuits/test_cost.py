@@ -74,14 +74,15 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_columns_are_those_that_ezkl_makes(name: str) -> None:
-    """Advice columns and selectors are exact; keys within a tenth and proofs within a quarter of the real files."""
+    """Advice columns and selectors are exact; keys and proofs within a tenth of the real files, and most proofs exactly."""
     given, wanted = CASES[name]
     found = count_columns(settings(**given), uncompressed=False)
     predicted = cost.predict(settings(**given), default())
     assert (found.advice, found.selectors) == (wanted["advice"], wanted["selectors"])
     assert predicted.pk_bytes == pytest.approx(wanted["pk"], rel=0.11)
     assert predicted.vk_bytes == pytest.approx(wanted["vk"], rel=0.11)
-    assert predicted.proof_bytes == pytest.approx(wanted["proof"], rel=0.25)
+    is_exact = name not in ("a table of several columns", "Freivalds, three blocks")
+    assert predicted.proof_bytes == pytest.approx(wanted["proof"], rel=0 if is_exact else 0.11)
 
 
 def test_without_freivalds_there_are_no_columns_for_it() -> None:

@@ -2,12 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from verinfer.circuits.columns import count_columns
 from verinfer.circuits.cost import load_coefficients
-from verinfer.circuits.estimate import as_text, contract_bytes, estimate
+from verinfer.circuits.estimate import as_text, estimate
 from verinfer.verifier.errors import CouldNotCheck, Malformed
-
-from .test_cost import settings
 
 
 def test_an_estimate_says_what_a_circuit_takes(bmi: Path) -> None:
@@ -23,6 +20,7 @@ def test_an_estimate_says_what_a_circuit_takes(bmi: Path) -> None:
     text = as_text(found, load_coefficients())
     assert "most costly" in text
     assert f"{found.rows:,}" in text
+    assert f"{found.cost.verify_gas:,} gas" in text
 
 
 def test_what_does_not_fit_is_refused_with_the_layers_to_blame(bmi: Path) -> None:
@@ -43,10 +41,3 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Malformed) as caught:
         estimate(path)
     assert caught.value.code == "model-refused"
-
-
-@pytest.mark.parametrize(("inner", "size"), [(1, 10_424), (2, 13_380), (4, 19_885), (8, 28_229)])
-def test_contract_sizes_are_near_those_that_were_compiled(inner: int, size: int) -> None:
-    """One block of 1, 2, 4 and 8 inner columns, as compiled from a real circuit."""
-    columns = count_columns(settings(logrows=13, inner=inner, cells=2048), uncompressed=False)
-    assert contract_bytes(columns) == pytest.approx(size, rel=0.1)

@@ -16,6 +16,8 @@ from verinfer.verifier.errors import UsageError
         ("accuracy >= 99%, memory <= 8GB", Targets(agreement=0.99, memory_bytes=8_000_000_000)),
         ("memory<=512MiB,time<=90s", Targets(memory_bytes=512 << 20, seconds=90.0)),
         ("error<=1%, time<=2m", Targets(error=0.01, seconds=120.0)),
+        ("evm", Targets(evm=True)),
+        ("accuracy>=0.995, evm", Targets(agreement=0.995, evm=True)),
     ],
 )
 def test_targets_are_read(text: str, targets: Targets) -> None:
@@ -35,6 +37,8 @@ def test_targets_are_read(text: str, targets: Targets) -> None:
         "accuracy>=-1",
         "accuracy>=0.9, accuracy>=0.8",
         "speed>=3",
+        "evm, evm",
+        "evm>=1",
         "time<=1h30m",
         "accuracy>=0.9; memory<=1GB",
         "accuracy>=nan",

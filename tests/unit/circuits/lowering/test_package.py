@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,8 @@ _COST = Cost(
     vk_bytes=1,
     proof_bytes=1,
     verify_seconds=0.02,
+    verify_gas=500_000,
+    contract_bytes=10_000,
     logrows=9,
     blocks=1,
 )
@@ -292,15 +295,22 @@ def test_an_auditor_may_ask_for_more_than_the_owner(quick_package: Package, quic
     assert caught.value.code == "not-reproduced"
 
 
+def _offer(prove: float, verify: float, gas: int = 500_000) -> offers.Offer:
+    cost = replace(_COST, prove_seconds=prove, verify_seconds=verify, verify_gas=gas)
+    args = {"input_scale": 7, "scale_rebase_multiplier": 2, "logrows": 9, "num_inner_cols": 1}
+    return offers.Offer(offers.Rewrites(), {**args, "decomp_base": 256, "decomp_legs": 2}, {}, cost)
+
+
 def test_of_equally_cheap_circuits_the_one_that_verifies_faster_comes_first() -> None:
     """A tenth of proving time counts for nothing against the time of every check; more than that decides."""
+    slow_check, quick_check, dear = _offer(2.0, 0.12), _offer(2.05, 0.03), _offer(3.0, 0.01)
+    found = sorted([dear, slow_check, quick_check], key=partial(offers.order_of, targets=Targets()))
+    assert found == [quick_check, slow_check, dear]
 
-    def offer(prove: float, verify: float) -> offers.Offer:
-        cost = replace(_COST, prove_seconds=prove, verify_seconds=verify)
-        return offers.Offer(
-            offers.Rewrites(), {"input_scale": 7, "scale_rebase_multiplier": 2, "logrows": 9, "num_inner_cols": 1,
-                                "decomp_base": 256, "decomp_legs": 2}, {}, cost
-        )  # fmt: skip
 
-    slow_check, quick_check, dear = offer(2.0, 0.12), offer(2.05, 0.03), offer(3.0, 0.01)
-    assert sorted([dear, slow_check, quick_check], key=offers.order_of) == [quick_check, slow_check, dear]
+def test_for_a_chain_gas_comes_before_time() -> None:
+    """A circuit that takes less gas is first however slow; of those that take the same, the fastest; nobody else looks at gas."""
+    quick, cheap, slow = _offer(1.0, 0.02, 900_000), _offer(4.0, 0.02), _offer(9.0, 0.02, 501_000)
+    given = [slow, quick, cheap]
+    assert sorted(given, key=partial(offers.order_of, targets=Targets(evm=True))) == [cheap, slow, quick]
+    assert sorted(given, key=partial(offers.order_of, targets=Targets())) == [quick, cheap, slow]
