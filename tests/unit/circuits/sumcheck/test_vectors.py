@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from verinfer.circuits.sumcheck.description import canon
 from verinfer.circuits.sumcheck.key_proof import prove_key
 from verinfer.circuits.sumcheck.prover import Prover, model_id, setup
+from verinfer.verifier.sumcheck.check import check
+from verinfer.verifier.sumcheck.key import check_key
 
 VECTORS = sorted((Path(__file__).parents[3] / "vectors" / "sumcheck").glob("*.json"))
 
@@ -22,7 +25,7 @@ def test_there_are_vectors() -> None:
 
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
 def test_proofs_are_those_of_the_vectors(path: Path) -> None:
-    """Root, name, output and both proofs are, byte for byte, what they were; else this is another protocol."""
+    """Root, name, output and both proofs are, byte for byte, what they were, else this is another protocol; and they hold."""
     vector = json.loads(path.read_bytes())
     weights = {name: np.array(value, np.int64) for name, value in vector["weights"].items()}
     key = setup(vector["description"], weights)
@@ -32,4 +35,8 @@ def test_proofs_are_those_of_the_vectors(path: Path) -> None:
     assert proof.y.reshape(-1).tolist() == vector["y"]
     assert len(proof.data) == vector["proof_bytes"]
     assert sha256(proof.data).hexdigest() == vector["proof_sha256"]
-    assert sha256(prove_key(key)).hexdigest() == vector["key_proof_sha256"]
+    key_proof = prove_key(key)
+    assert sha256(key_proof).hexdigest() == vector["key_proof_sha256"]
+    data = canon(vector["description"])
+    check(data, key.root, bytes.fromhex(vector["challenge"]), vector["x"], vector["y"], proof.data)
+    check_key(data, key.root, key_proof)
