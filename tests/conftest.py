@@ -22,6 +22,9 @@ from verinfer.verifier.statement import Statement
 
 ZOO = Path(__file__).parents[1] / "models" / "zoo"
 
+# Kernels take half a minute to compile: all processes of all runs share them, and the user's own stay out of it.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "kernels"))
+
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,6 +15,10 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from .kernel_cache import use_cache
+
+use_cache()  # before the first kernel, and every module with kernels imports this one
+
 P = 0xFFFF_FFFF_0000_0001
 GENERATOR = 7
 HALF = (P + 1) // 2
