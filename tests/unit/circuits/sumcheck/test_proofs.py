@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from verinfer.circuits.sumcheck import description, reference, threads
-from verinfer.circuits.sumcheck.commitment import commit
+from verinfer.circuits.sumcheck import description, prover, reference, threads
+from verinfer.circuits.sumcheck.commitment import Committed, commit
 from verinfer.circuits.sumcheck.description import Description, Integers, Weights, canon
 from verinfer.circuits.sumcheck.field import HALF, P, Words
 from verinfer.circuits.sumcheck.key_proof import key_layout, limb_cells, prove_cells, prove_key
 from verinfer.circuits.sumcheck.layout import MULTIPLICITIES
+from verinfer.circuits.sumcheck.merkle import tree
 from verinfer.circuits.sumcheck.prover import Prover, ProvingKey, setup
+from verinfer.circuits.sumcheck.reed_solomon import encode
 from verinfer.circuits.sumcheck.witness import Witness, count_slots, valid_cells, witness
 from verinfer.verifier.errors import Rejected
 from verinfer.verifier.sumcheck.check import check
@@ -37,9 +39,9 @@ def test_random_networks_are_proven(seed: int) -> None:
     """Each network of odd shape and any parameters: random and extreme inputs are proven, and no other output is."""
     d, weights, inputs = network(seed)
     key = setup(d, weights)
-    prover = Prover(key)
+    machine = Prover(key)
     for x in inputs[seed % 3 :: 3]:
-        proof = prover.prove(x, CHALLENGE)
+        proof = machine.prove(x, CHALLENGE)
         assert np.array_equal(proof.y, reference.run(d, weights, x))
         _verify(key, x, proof.y, proof.data)
         wrong = proof.y.copy()
@@ -47,7 +49,7 @@ def test_random_networks_are_proven(seed: int) -> None:
         with pytest.raises(Rejected):
             _verify(key, x, wrong, proof.data)
         with pytest.raises(Rejected):
-            _verify(key, x, wrong, prover.prove_witness(_claiming(key, x, wrong), CHALLENGE).data)
+            _verify(key, x, wrong, machine.prove_witness(_claiming(key, x, wrong), CHALLENGE).data)
 
 
 def _claiming(key: ProvingKey, x: Integers, y: Integers) -> Witness:
@@ -252,6 +254,23 @@ def test_flipped_bits_are_rejected(case: Case) -> None:
     for forgery in [proof[:-1], proof + b"\0", b"", proof[1:], *flips]:
         with pytest.raises(Rejected):
             _verify(case.key, case.honest.x, case.honest.y, forgery)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.4375, 0.5])
+def test_a_word_that_is_no_codeword_is_rejected(
+    case: Case, monkeypatch: pytest.MonkeyPatch, fraction: float
+) -> None:
+    """A witness whose root is of a word far from any codeword is found by the queries, though every sum is honest."""
+
+    def corrupted(cells: Words, leaves_bits: int, blowup_bits: int, _memory: Words) -> Committed:
+        leaves = encode(cells, blowup_bits).reshape(1 << (leaves_bits + blowup_bits), -1)
+        chosen = np.random.default_rng(11).permutation(len(leaves))[: int(fraction * len(leaves))]
+        leaves[chosen] = (leaves[chosen] ^ np.uint64(1)) % np.uint64(P)
+        return Committed(cells, tree(leaves, leaves.shape[1]))
+
+    assert case.accepts(case.honest.cells)
+    monkeypatch.setattr(prover, "commit", corrupted)
+    assert not case.accepts(case.honest.cells)
 
 
 def test_one_thread_and_two_make_the_same_bytes(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
