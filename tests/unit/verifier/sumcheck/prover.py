@@ -1,7 +1,7 @@
 """A slow prover of verinfer-sc/1 for tests, in plain Python, from the text: dense vectors, no cleverness.
 
 Of the verifier it uses the field and the transcript alone, so it lays out, weighs and commits on its own.
-Methods that give back what they are given are the places where a dishonest prover could lie; `test_lies` overrides them.
+Methods that give back what they are given are the places where a dishonest prover could lie; `liars` override them.
 """
 
 from __future__ import annotations

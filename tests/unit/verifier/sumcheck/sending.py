@@ -1,6 +1,6 @@
 """What the slow prover sends, and how it opens its commitments (specification, 6.1, 6.6 and 6.7).
 
-Methods in the first half are the places where a dishonest prover could lie; `test_lies` overrides them.
+Methods in the first half are the places where a dishonest prover could lie; `liars` override them.
 """
 
 from __future__ import annotations

@@ -12,7 +12,17 @@ from verinfer.verifier.sumcheck.field import P
 from verinfer.verifier.sumcheck.key import check_key
 from verinfer.verifier.sumcheck.refusal import Step
 
-from .network import Network, activation, network, random_input
+from .liars import (
+    FalseFinal,
+    FalseOracle,
+    FollowedOpening,
+    Miscounted,
+    OneByteMore,
+    OtherWeightRoot,
+    OtherWitnessRoot,
+    SplitOpening,
+)
+from .network import FULL, Network, activation, network, random_input
 from .prover import Prover
 from .refusing import CHALLENGE, refused_only_at
 
@@ -161,15 +171,43 @@ def test_a_root_has_32_bytes(root: bytes) -> None:
     assert refusal.value.field == Step.STATEMENT
 
 
-def test_a_network_can_be_too_large_for_a_key_proof() -> None:
-    """What its limbs would not fit has no key proof, and its weights must be audited."""
-    large = network([{"op": "gemm", "nout": 2, "final": 1}], [3])
-    description = {**large.description, "in_dims": [1 << 20], "bb": 20, "wb": 32}
-    description["layers"] = [{"op": "gemm", "nout": 64, "final": 1}]
+@pytest.mark.parametrize(
+    ("outputs", "step", "message"), [(32, Step.LENGTH, "too early"), (33, Step.STATEMENT, "audited")]
+)
+def test_a_network_can_be_too_large_for_a_key_proof(outputs: int, step: Step, message: str) -> None:
+    """Limbs of up to 2^26 cells have a key proof; of what would need more, the weights must be audited."""
+    pcs = {**FULL, "queries": 20, "pow_bits": 4}
+    description = network([{"op": "gemm", "nout": 2, "final": 1}], [3], pcs=pcs).description
+    # Seven limbs a weight, of 2^23 padded weights or twice as many.
+    wide = {**description, "in_dims": [1 << 18], "bb": 20, "wb": 32}
+    wide["layers"] = [{"op": "gemm", "nout": outputs, "final": 1}]
     with pytest.raises(Rejected) as refusal:
-        check_key(Network(description, {}).canon, bytes(32), b"", required_bits=16)
-    assert refusal.value.field == Step.STATEMENT
-    assert "audited" in refusal.value.message
+        check_key(Network(wide, {}).canon, bytes(32), b"", required_bits=16)
+    assert refusal.value.field == step
+    assert message in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("liar", "step"),
+    [
+        (Miscounted, Step.LOOKUP_SUM),
+        (SplitOpening, Step.FOLDING_ROUND),
+        (FollowedOpening, Step.FINAL_MESSAGE),
+        (FalseFinal, Step.CODEWORD),
+        (FalseOracle, Step.FOLDING),
+        (OtherWitnessRoot, Step.MERKLE),
+        (OtherWeightRoot, Step.MERKLE),
+        (OneByteMore, Step.LENGTH),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_lies_about_commitments_are_refused_in_key_proofs_too(
+    liar: type[Prover], step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key proof has the same steps, and each refuses its lie alone."""
+    prover = liar(NETWORK)
+    proof = prover.prove_key()
+    refused_only_at(step, lambda: check_key(NETWORK.canon, prover.root, proof, required_bits=16), monkeypatch)
 
 
 def test_key_proofs_have_the_policys_bits_too() -> None:
