@@ -221,6 +221,109 @@ def test_what_breaks_a_rule_is_refused(name: str) -> None:
     assert refusal.value.code == "description-malformed"
 
 
+def _rows(count: int, inputs: int, outputs: int, **pcs: int) -> Change:
+    """Two row-wise layers, of which the first has weights and columns of a chosen size."""
+
+    def change(description: Json) -> None:
+        first = {"op": "linear", "nout": outputs, **activation(), "nb": 1, "hb": 1}
+        layers = [first, {"op": "linear", "nout": 1, "final": 1}]
+        description.update(in_dims=[count, inputs], layers=layers, pcs={**FULL, **pcs})
+
+    return change
+
+
+def _wide(outputs: int) -> Change:
+    """A layer of 2^17 inputs."""
+
+    def change(description: Json) -> None:
+        first = {"op": "gemm", "nout": outputs, **activation(), "nb": 1, "hb": 1}
+        pcs = {**FULL, "log_blowup": 4, "queries": 93}
+        description.update(in_dims=[1 << 17], layers=[first, {"op": "gemm", "nout": 3, "final": 1}], pcs=pcs)
+
+    return change
+
+
+def _gemm(*in_dims: int, **more: int) -> Change:
+    """A single layer."""
+    return lambda d: d.update(in_dims=list(in_dims), layers=[{"op": "gemm", "nout": 3, "final": 1}], **more)
+
+
+BOUNDS: dict[str, tuple[Change, Change | None]] = {
+    "t of 5": (_with("t", 5), None),
+    "t of 16": (_with("t", 16), None),
+    "in_bits": (_with("in_bits", 16), _with("in_bits", 17)),
+    "in_bits of 1": (_with("in_bits", 1), _with("in_bits", 0)),
+    "wb": (_with("wb", 32), _with("wb", 33)),
+    "wb of 2": (_with("wb", 2), _with("wb", 1)),
+    "bb": (_with("bb", 48), _with("bb", 49)),
+    "bb of 2": (_with("bb", 2), _with("bb", 1)),
+    "a": (_with("layers.3.a", 5), _with("layers.3.a", 6)),
+    "a of 1": (_with("layers.3.a", 1), _with("layers.3.a", 0)),
+    "s": (_with("layers.3.s", 56), _with("layers.3.s", 57)),
+    "s of 1": (_with("layers.3.s", 1), _with("layers.3.s", 0)),
+    "nb": (_with("layers.3.nb", 58), _with("layers.3.nb", 59)),
+    "hb": (_with("layers.3.hb", 58), _with("layers.3.hb", 59)),
+    "M": (_with("layers.0.M", (1 << 31) - 1), _with("layers.0.M", 1 << 31)),
+    "res": (_with("layers.2.res.c", (1 << 31) - 1), _with("layers.2.res.c", 1 << 31)),
+    "negative res": (_with("layers.2.res.c", 1 - (1 << 31)), _with("layers.2.res.c", -(1 << 31))),
+    "stride": (_with("layers.0.stride", 1), _with("layers.0.stride", 0)),
+    "kernel as large as the padded input": (
+        lambda d: d["layers"][1].update(k=4, stride=16, pad=0) or d["layers"][2].pop("res"),
+        lambda d: d["layers"][1].update(k=5, stride=16, pad=0) or d["layers"][2].pop("res"),
+    ),
+    "k of 16": (
+        lambda d: d.update(
+            in_dims=[1, 17, 17],
+            layers=[{"op": "conv", "k": 16, "stride": 1, "pad": 15, "cout": 1, "final": 1}],
+        ),
+        lambda d: d.update(
+            in_dims=[1, 17, 17],
+            layers=[{"op": "conv", "k": 17, "stride": 1, "pad": 15, "cout": 1, "final": 1}],
+        ),
+    ),
+    "a dimension": (_gemm(1 << 20), _gemm((1 << 20) + 1)),
+    "cells that are flattened": (_gemm(1 << 10, 1 << 10), _gemm(1 << 10, (1 << 10) + 1)),
+    "outputs": (
+        lambda d: d.update(in_dims=[2], layers=[{"op": "gemm", "nout": 1 << 20, "final": 1}]),
+        lambda d: d.update(in_dims=[2], layers=[{"op": "gemm", "nout": (1 << 20) + 1, "final": 1}]),
+    ),
+    "layers": (
+        lambda d: d.update(layers=[d["layers"][1]] * 255 + [d["layers"][4]]),
+        lambda d: d.update(layers=[d["layers"][1]] * 256 + [d["layers"][4]]),
+    ),
+    "cells of witness": (_rows(1 << 20, 2, 8), _rows(1 << 20, 2, 16)),
+    "leaves": (
+        _rows(1 << 9, 1 << 10, 1 << 10, log_blowup=4, queries=93, leaf_bits=0),
+        _rows(1 << 9, 1 << 10, 1 << 11, log_blowup=4, queries=93, leaf_bits=0),
+    ),
+    "codewords": (_wide(1 << 10), _wide(1 << 11)),
+    # With 2^15 inputs below 2^16 and weights of 32 bits it is the bias that reaches 2^62.
+    "accumulators": (_gemm(1 << 14, in_bits=16, wb=32, bb=48), _gemm(1 << 15, in_bits=16, wb=32, bb=48)),
+    "log_blowup": (_with("pcs.log_blowup", 4), _with("pcs.log_blowup", 5)),
+    "log_blowup of 1": (_with("pcs.log_blowup", 1), _with("pcs.log_blowup", 0)),
+    "queries": (_with("pcs.queries", 256), _with("pcs.queries", 257)),
+    "queries of 1": (_with("pcs.queries", 1), _with("pcs.queries", 0)),
+    "pow_bits": (_with("pcs.pow_bits", 32), _with("pcs.pow_bits", 33)),
+    "fold": (_with("pcs.fold", 4), _with("pcs.fold", 5)),
+    "final_bits": (_with("pcs.final_bits", 8), _with("pcs.final_bits", 9)),
+    "leaf_bits": (_with("pcs.leaf_bits", 5), _with("pcs.leaf_bits", 6)),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_bounds_are_where_the_specification_has_them(name: str) -> None:
+    """The last value of a range is taken, and the next one refused."""
+    within, beyond = BOUNDS[name]
+    changed = copy.deepcopy(D)
+    within(changed)
+    layout(parse(canon(changed)))
+    if beyond is not None:
+        changed = copy.deepcopy(D)
+        beyond(changed)
+        with pytest.raises(Malformed):
+            layout(parse(canon(changed)))
+
+
 OTHER_FORMS: dict[str, bytes] = {
     "nothing": b"",
     "an empty object": b"{}",
