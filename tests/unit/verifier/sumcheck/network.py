@@ -274,11 +274,10 @@ def _sizes(random: Random, *most: int) -> list[int]:
 
 
 def _random_operation(random: Random, given: tuple[int, ...], *, weighted: bool = False) -> Json:
-    match len(given):
-        case 1:
-            return {"op": "gemm", "nout": random.randint(1, 5)}
-        case 2:
-            return {"op": random.choice(("linear", "linear", "gemm")), "nout": random.randint(1, 4)}
+    if len(given) == 1:
+        return {"op": "gemm", "nout": random.randint(1, 5)}
+    if len(given) == 2:
+        return {"op": random.choice(("linear", "linear", "gemm")), "nout": random.randint(1, 4)}
     if random.random() < 0.3 and not weighted:
         return {"op": "pool", "k": random.randint(1, min(given[1:]))}
     k = random.randint(1, min(3, *given[1:]))
