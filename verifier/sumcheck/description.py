@@ -150,8 +150,8 @@ class Description:
         return self.layers[-1].outputs
 
     def lowest(self, source: int) -> int:
-        """The smallest activation of a layer, or of the network's input (-1)."""
-        return 0 if source < 0 else _rescaling(self.layers[source]).lowest
+        """The smallest activation of a layer that is not final."""
+        return _rescaling(self.layers[source]).lowest
 
 
 def parse(data: bytes) -> Description:

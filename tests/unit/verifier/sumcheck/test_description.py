@@ -88,6 +88,8 @@ REFUSED: dict[str, Change] = {
     "bb of 49": _with("bb", 49),
     "no input dimension": _with("in_dims", []),
     "four input dimensions": _with("in_dims", [1, 2, 5, 4]),
+    "four input dimensions, flattened": lambda d: d.update(in_dims=[1, 2, 5, 4], layers=[d["layers"][4]]),
+    "no input dimension, flattened": lambda d: d.update(in_dims=[], layers=[d["layers"][4]]),
     "an input dimension of 0": _with("in_dims", [2, 0, 4]),
     "a negative input dimension": _with("in_dims", [2, -5, 4]),
     "an input dimension that is a boolean": _with("in_dims", [True, 5, 4]),
@@ -232,13 +234,40 @@ def _rows(count: int, inputs: int, outputs: int, **pcs: int) -> Change:
     return change
 
 
-def _wide(outputs: int) -> Change:
+def _wide(outputs: int, log_blowup: int = 4) -> Change:
     """A layer of 2^17 inputs."""
 
     def change(description: Json) -> None:
         first = {"op": "gemm", "nout": outputs, **activation(), "nb": 1, "hb": 1}
-        pcs = {**FULL, "log_blowup": 4, "queries": 93}
+        pcs = {**FULL, "log_blowup": log_blowup}
         description.update(in_dims=[1 << 17], layers=[first, {"op": "gemm", "nout": 3, "final": 1}], pcs=pcs)
+
+    return change
+
+
+def _final_rows(count: int, outputs: int) -> Change:
+    """A single row-wise layer."""
+    return lambda d: d.update(in_dims=[count, 2], layers=[{"op": "linear", "nout": outputs, "final": 1}])
+
+
+def _sparse(channels: int) -> Change:
+    """A convolution that leaves most of a large input out."""
+    layer = {"op": "conv", "k": 1, "stride": 16, "pad": 0, "cout": 1, "final": 1}
+    return lambda d: d.update(in_dims=[channels, 1 << 10, 1 << 10], layers=[layer])
+
+
+def _wide_activation(bias_bits: int) -> Change:
+    """2^15 activations of 16 bits and weights of 32, whose sum only the bias can bring to 2^62."""
+    first = {"op": "gemm", "nout": 1 << 15, **activation(a=16), "nb": 1, "hb": 1}
+    layers = [first, {"op": "gemm", "nout": 1, "final": 1}]
+    return lambda d: d.update(t=16, wb=32, bb=bias_bits, in_dims=[2], layers=layers)
+
+
+def _scaled_residual(factor: int) -> Change:
+    """A residual with the largest factor, in an accumulator that is scaled."""
+
+    def change(description: Json) -> None:
+        description["layers"][2].update(M=factor, res={"src": 1, "c": (1 << 31) - 1})
 
     return change
 
@@ -299,6 +328,11 @@ BOUNDS: dict[str, tuple[Change, Change | None]] = {
     "codewords": (_wide(1 << 10), _wide(1 << 11)),
     # With 2^15 inputs below 2^16 and weights of 32 bits it is the bias that reaches 2^62.
     "accumulators": (_gemm(1 << 14, in_bits=16, wb=32, bb=48), _gemm(1 << 15, in_bits=16, wb=32, bb=48)),
+    "accumulators of a hidden layer": (_wide_activation(2), _wide_activation(48)),
+    "accumulators with a residual": (_scaled_residual(1 << 20), _scaled_residual(1 << 30)),
+    "cells of output": (_final_rows(1 << 18, 1 << 10), _final_rows(1 << 18, 1 << 11)),
+    "cells of weights": (_wide(1 << 11, log_blowup=2), _wide(1 << 12, log_blowup=2)),
+    "cells of input": (_sparse(1 << 8), _sparse(1 << 9)),
     "log_blowup": (_with("pcs.log_blowup", 4), _with("pcs.log_blowup", 5)),
     "log_blowup of 1": (_with("pcs.log_blowup", 1), _with("pcs.log_blowup", 0)),
     "queries": (_with("pcs.queries", 256), _with("pcs.queries", 257)),
