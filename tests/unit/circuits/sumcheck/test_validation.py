@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from verinfer.circuits.sumcheck.description import PROTOCOL, Description, canon, commitment_parameters
 from verinfer.circuits.sumcheck.field import P
 from verinfer.circuits.sumcheck.validation import validated
-from verinfer.verifier.errors import CouldNotCheck
+from verinfer.verifier.errors import CouldNotCheck, VerinferError
+from verinfer.verifier.sumcheck import soundness
+from verinfer.verifier.sumcheck.description import parse
+from verinfer.verifier.sumcheck.layout import layout
 
 from .networks import SEEDS, network
 
@@ -139,6 +142,7 @@ def test_attacks_on_the_description_are_refused(attack: str) -> None:
     ATTACKS[attack](d)
     with pytest.raises(CouldNotCheck, match="can be proven"):
         validated(d)
+    assert not _taken(lambda: _verifiers_view(d))
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -159,6 +163,40 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
+
+
+def _value(d: Any, place: tuple[Any, ...]) -> Any:
+    for key in place:
+        d = d[key]
+    return d
+
+
+def _taken(check: Callable[[], Any]) -> bool:
+    try:
+        check()
+    except VerinferError:
+        return False
+    return True
+
+
+def _verifiers_view(d: Description) -> None:
+    """What the verifier demands of a description before anything else, at its own default level."""
+    read = parse(canon(d))
+    soundness.require(read.commitment, len(read.layers), layout(read).sizes, soundness.DEFAULT_BITS)
+
+
+BOUNDS = st.builds(
+    lambda power, step: (1 << power) + step, st.integers(0, 62), st.integers(-1, 1)
+) | st.integers(-3, 50)
+
+
+@given(st.integers(0, 39), st.integers(0), BOUNDS)
+def test_prover_and_verifier_agree_on_descriptions(seed: int, at: int, value: int) -> None:
+    """Whatever number stands in D, setup takes it if and only if the verifier does, which has read the specification itself."""
+    d, _, _ = network(seed)
+    numbers = [place for place in _places(d)[1:] if type(_value(d, place)) is int]
+    _set(*numbers[at % len(numbers)], value)(d)
+    assert _taken(lambda: validated(d)) == _taken(lambda: _verifiers_view(d))
 
 
 @given(st.sampled_from(_places(BASE)[1:]), ANYTHING)
