@@ -22,8 +22,9 @@ from verinfer.verifier.evm.build import Contract
 from verinfer.verifier.evm.harden import Form
 
 from .compare import Tally, compare
-from .mutations import Case, cases
+from .mutations import cases
 from .pairs import CIRCUITS, read_bundles, read_pairs
+from .questions import Case
 from .verdicts import Verifiers
 
 RESULTS = Path(__file__).parents[2] / "scripts" / "benchmarks" / "results"

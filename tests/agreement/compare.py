@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .mutations import Case
+from .questions import Case
 from .verdicts import Verifiers
 
 LONGER = "words after the proof"

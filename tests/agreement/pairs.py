@@ -18,7 +18,7 @@ from verinfer.verifier.instances import BN254_SCALAR_FIELD, build_instances
 from verinfer.verifier.receipt import Receipt, parse_receipt
 from verinfer.verifier.statement import Statement, TensorValue, encode_statement
 
-from .mutations import Honest
+from .questions import Honest
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 CIRCUITS = ("bmi", "breast_cancer")

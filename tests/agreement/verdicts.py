@@ -26,8 +26,8 @@ from verinfer.verifier.evm.harden import Form
 from verinfer.verifier.ezkl_proof import VERIFY_LIMITS, EzklCheck
 
 from ..unit.verifier.evm.chain import Chain, Reverted
-from .mutations import Case, Honest
 from .pairs import statement_of
+from .questions import Case, Honest
 
 _RENEWED_AFTER = 500
 _LIMITS = VERIFY_LIMITS._replace(cpu_seconds=_RENEWED_AFTER)

@@ -16,9 +16,11 @@ from verinfer.verifier.evm.descriptor import own_sources
 from verinfer.verifier.evm.harden import Form
 from verinfer.verifier.instances import BN254_SCALAR_FIELD
 
+from ....agreement.changes import KINDS
 from ....agreement.compare import LONGER, Tally, compare, explained
-from ....agreement.mutations import KINDS, Case, Honest, cases, points
+from ....agreement.mutations import cases
 from ....agreement.pairs import read_pairs, statement_of, values_of
+from ....agreement.questions import Case, Honest, points
 from ....agreement.verdicts import Verifiers
 
 SEED = 20261125
