@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 P = (1 << 64) - (1 << 32) + 1
 GENERATOR = 7
 """Generates F*, so it has no square root in F, and K is a field."""
-TWO_ADICITY = 32
-"""2^32 divides P - 1, and no higher power of two does."""
 
 K = tuple[int, int]
 
@@ -84,7 +82,7 @@ def dot_integers(left: Sequence[K], right: Sequence[int]) -> K:
 
 
 def root_of_unity(order_bits: int) -> int:
-    """``root(n)``: the generator of the subgroup of 2^order_bits elements of F*; order_bits <= TWO_ADICITY."""
+    """``root(n)``: the generator of the subgroup of 2^order_bits elements of F*; order_bits <= 32."""
     return pow(GENERATOR, (P - 1) >> order_bits, P)
 
 

@@ -59,6 +59,11 @@ def _with(place: str, value: Any) -> Change:
     return change
 
 
+def _final_kernel(kernel: int, pad: int) -> Json:
+    """A final convolution."""
+    return {"op": "conv", "k": kernel, "stride": 1, "pad": pad, "cout": 1, "final": 1}
+
+
 REFUSED: dict[str, Change] = {
     "another protocol": _with("proto", "verinfer-sc/2"),
     "a key too many": _with("extra", 1),
@@ -110,6 +115,10 @@ REFUSED: dict[str, Change] = {
     "k of 0": _with("layers.0.k", 0),
     "k of 17": _with("layers.0.k", 17),
     "a kernel larger than its input": _with("layers.0.k", 8),
+    "a kernel higher than its input": lambda d: d.update(in_dims=[1, 2, 9], layers=[_final_kernel(3, 0)]),
+    "a kernel larger than its padded input": lambda d: d.update(
+        in_dims=[2, 1, 1], layers=[_final_kernel(4, 1)]
+    ),
     "a window larger than its input": _with("layers.3.k", 5),
     "stride of 0": _with("layers.0.stride", 0),
     "stride of 17": _with("layers.0.stride", 17),
