@@ -67,7 +67,11 @@ def check(
 
 
 def model_id(canon: bytes, root: bytes) -> bytes:
-    """The 32 bytes that name a description and the weights behind a root."""
+    """The 32 bytes that name a description and the weights behind a root; raises `Rejected` for a root of another length.
+
+    With roots of any length a byte could move from one to the other, and two networks would have one name.
+    """
+    _require_32_bytes(root, "root")
     return sha256(b"verinfer-sc/1 model" + canon + root).digest()
 
 
@@ -75,10 +79,8 @@ def _require_statement(
     description: Description, root: bytes, challenge: bytes, x: Sequence[int], y: Sequence[int]
 ) -> None:
     """Section 8, 1: before anything is hashed."""
-    require(type(root) is bytes and len(root) == 32, Step.STATEMENT, "the root must have 32 bytes")
-    require(
-        type(challenge) is bytes and len(challenge) == 32, Step.STATEMENT, "the challenge must have 32 bytes"
-    )
+    _require_32_bytes(root, "root")
+    _require_32_bytes(challenge, "challenge")
     shape = "the input is not of the network's shape"
     require(len(x) == prod(description.inputs), Step.STATEMENT, shape)
     shape = "the output is not of the network's shape"
@@ -96,3 +98,7 @@ def _require_statement(
         Step.STATEMENT,
         f"an output is not an integer within {MOST_BITS} bits",
     )
+
+
+def _require_32_bytes(value: bytes, what: str) -> None:
+    require(type(value) is bytes and len(value) == 32, Step.STATEMENT, f"the {what} must have 32 bytes")

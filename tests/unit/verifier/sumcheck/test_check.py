@@ -298,6 +298,10 @@ def test_a_model_has_one_name() -> None:
     """``SHA-256("verinfer-sc/1 model" || canon(D) || R_w)``: no other description or root has it."""
     canon, root = Proven.network.canon, Proven.prover.root
     assert model_id(canon, root) == sha256(b"verinfer-sc/1 model" + canon + root).digest()
+    # The same bytes, divided at another place.
+    with pytest.raises(Rejected) as raised:
+        model_id(canon[:-1], canon[-1:] + root)
+    assert raised.value.field == Step.STATEMENT
 
 
 def test_a_zero_challenge_or_denominator_is_refused() -> None:
