@@ -23,7 +23,7 @@ from .description import (
     layer_dims,
     padded,
 )
-from .layout import Layout, layout_of
+from .layout import Layout, Stage, layout_of
 
 MOST_BYTES = 1 << 16
 MOST_LAYERS = 256
@@ -32,6 +32,7 @@ MOST_CELLS = 1 << 28
 MOST_WITNESS_BITS = 26
 MOST_LEAVES_BITS = 25
 MOST_ORDER_BITS = 32
+MOST_STEPS = 1 << 22
 
 _TOP = {"proto", "t", "in_dims", "in_bits", "wb", "bb", "layers", "pcs"}
 _PCS = {"log_blowup", "queries", "pow_bits", "fold", "final_bits", "leaf_bits"}
@@ -198,4 +199,18 @@ def _sizes(layout: Layout) -> Layout:
     _demand(layout.leaves_bits + blowup <= MOST_LEAVES_BITS, "its trees have more than 2^25 leaves")
     longest = max(layout.witness_bits, layout.weights_bits)
     _demand(longest + blowup <= MOST_ORDER_BITS, "a codeword is longer than 2^32")
+    _demand(sum(map(_steps, layout.stages)) <= MOST_STEPS, "its layers go over too many cells for a verifier")
     return layout
+
+
+def _steps(stage: Stage) -> int:
+    """What it costs a verifier to evaluate the functional of what a layer consumes."""
+    match stage.operation:
+        case "conv":
+            return int(stage.layer["k"]) * sum(stage.out[1:]) + sum(stage.given[1:])
+        case "pool":
+            return sum(stage.given[1:])
+        case "gemm" if len(stage.given) > 1:
+            return prod(stage.given)
+        case _:
+            return 0

@@ -208,6 +208,9 @@ def _layer(entry: Any, place: str, inputs: Dims, layers: list[Layer], limb: int,
     if "res" in entry:
         residual = _residual(entry["res"], f"{place}.res", layers, outputs)
     layer = Layer(operation, source, given, outputs, kernel, stride, pad, rescaling, residual)
+    # Padding can make an output larger than its input.
+    if max(outputs) > MOST_LENGTH:
+        raise _malformed(place, f"has a dimension of output above {MOST_LENGTH}")
     if padded_bits(outputs) > MOST_CELL_BITS:
         raise _malformed(place, f"has more than 2^{MOST_CELL_BITS} cells of output")
     if layer.weighted:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import Protocol
 
-from .field import ZERO, K, add, dot, dot_integers, mul, scale, total
+from .field import ONE, ZERO, K, add, dot, dot_integers, mul, scale, total
 from .layout import Block
 from .multilinear import Dims, Point, below, eq, eq_below, eq_bits, eq_table, split, valid
 
@@ -135,7 +134,7 @@ class Flattened:
         return below(prod(self.dims), self.where)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Windows:
     """The windows of a convolution, summed over its output cells with the weights of a point there.
 
@@ -156,8 +155,7 @@ class Windows:
     def at(self, point: Point) -> K:
         """The weights' extension at a point of the block."""
         channels, rows, columns = split(self.inputs, point)
-        down = self._sums(self._down, eq_table(rows))
-        across = self._sums(self._across, eq_table(columns))
+        down, across = self._sums(eq_table(rows), eq_table(columns))
         return mul(eq(self.channels, channels), self._combine(down, across))
 
     def on_input(self, values: Sequence[int]) -> K:
@@ -172,37 +170,34 @@ class Windows:
 
     def on_valid(self) -> K:
         """Its value on the indicator of the unpadded cells."""
-        down = [total(place.values()) for place in self._down]
-        across = [total(place.values()) for place in self._across]
+        _, height, width = self.inputs
+        down, across = self._sums([ONE] * height, [ONE] * width)
         return mul(below(self.inputs[0], self.channels), self._combine(down, across))
 
-    @cached_property
-    def _down(self) -> list[dict[int, K]]:
-        return self._axis(self.rows, self.inputs[1], self.outputs[1])
-
-    @cached_property
-    def _across(self) -> list[dict[int, K]]:
-        return self._axis(self.columns, self.inputs[2], self.outputs[2])
-
-    def _axis(self, point: Point, size: int, count: int) -> list[dict[int, K]]:
-        """For each offset in the window the weights of the input coordinates that it meets; padding is left out."""
-        table = eq_table(point)
-        starts = range(-self.pad, self.stride * count - self.pad, self.stride)
+    def _sums(self, rows: Sequence[K], columns: Sequence[K]) -> list[list[K]]:
+        """For both axes and each offset in the window the weights of its inputs there, with what is given of these."""
         return [
-            {
-                start + offset: weight
-                for start, weight in zip(starts, table[:count], strict=True)
-                if 0 <= start + offset < size
-            }
-            for offset in range(self.kernel)
+            [dot(weights[outputs], given[inputs]) for outputs, inputs in meetings]
+            for (weights, meetings), given in zip(self._axes(), (rows, columns), strict=True)
         ]
 
-    @staticmethod
-    def _sums(axis: list[dict[int, K]], table: list[K]) -> list[K]:
-        return [
-            dot(list(weights.values()), [table[place] for place in weights]) if weights else ZERO
-            for weights in axis
-        ]
+    def _axes(self) -> list[tuple[list[K], list[tuple[slice, slice]]]]:
+        """For both axes the weights of the outputs, and for each offset in the window which of them meet which inputs.
+
+        Only slices of whole tables are kept: a window may reach over a million cells. Padding is left out.
+        """
+        axes = []
+        for axis, point in ((1, self.rows), (2, self.columns)):
+            meetings = []
+            for offset in range(self.kernel):
+                shift = offset - self.pad
+                first = max(0, -(shift // self.stride))
+                end = min(self.outputs[axis], (self.inputs[axis] - 1 - shift) // self.stride + 1)
+                number, start = max(0, end - first), first * self.stride + shift
+                reached = slice(start, start + number * self.stride, self.stride)
+                meetings.append((slice(first, first + number), reached))
+            axes.append((eq_table(point), meetings))
+        return axes
 
     def _combine(self, down: list[K], across: list[K]) -> K:
         window = eq_table(self.window)
@@ -213,13 +208,17 @@ class Windows:
         """The weights of one channel's cells, row by row."""
         window = eq_table(self.window)
         height, width, k = *self.inputs[1:], self.kernel
+        (down, rows), (across, columns) = self._axes()
         cells = [ZERO] * (height * width)
-        for row in range(k):
+        for row, (outputs, inputs) in enumerate(rows):
             line = [ZERO] * width
-            for offset in range(k):
-                for column, weight in self._across[offset].items():
-                    line[column] = add(line[column], mul(window[row * k + offset], weight))
-            for place, weight in self._down[row].items():
+            for offset, (met, reached) in enumerate(columns):
+                factor = window[row * k + offset]
+                line[reached] = [
+                    add(sum_, mul(factor, weight))
+                    for sum_, weight in zip(line[reached], across[met], strict=True)
+                ]
+            for weight, place in zip(down[outputs], range(height)[inputs], strict=True):
                 for column, value in enumerate(line):
                     if value != ZERO:
                         cell = place * width + column

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TypeVar
 
 from verinfer.verifier.errors import Malformed
@@ -19,6 +20,11 @@ MOST_LEAF_BITS = 25
 """Logarithm of the leaves of a tree."""
 MOST_CODE_BITS = 32
 """Logarithm of a codeword's length: the field has no larger subgroup of a power of two."""
+MOST_STEPS = 1 << 22
+"""Cells that a verifier's functionals walk over, layer by layer: some seconds.
+
+Section 3.1 alone admits descriptions of 25 KB whose check, even of a false proof of a few KB, takes a quarter of an hour.
+"""
 
 
 Name = TypeVar("Name", str, int)
@@ -149,6 +155,8 @@ def layout(description: Description) -> Layout:
         sizes=Sizes(weights, witness, leaves),
     )
     _require_provable(found, commitment.log_blowup)
+    if sum(map(_steps, description.layers)) > MOST_STEPS:
+        raise _malformed("layers over too many cells for a verifier")
     return found
 
 
@@ -203,6 +211,19 @@ def _require_provable(found: Layout, log_blowup: int) -> None:
         raise _malformed("too many leaves")
     if found.sizes.largest + log_blowup > MOST_CODE_BITS:
         raise _malformed("too many cells for a codeword")
+
+
+def _steps(layer: Layer) -> int:
+    """Cells of one dimension, or of a flattened tensor, that the functional of what a layer consumes walks over."""
+    match layer.operation:
+        case "conv":
+            return layer.kernel * sum(layer.outputs[1:]) + sum(layer.inputs[1:])
+        case "pool":
+            return sum(layer.inputs[1:])
+        case "gemm" if len(layer.inputs) > 1:
+            return prod(layer.inputs)
+        case _:
+            return 0
 
 
 def _malformed(what: str) -> Malformed:

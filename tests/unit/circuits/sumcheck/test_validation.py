@@ -116,6 +116,25 @@ ATTACKS: dict[str, Change] = {
     "an accumulator of 62 bits": lambda d: (d.update(wb=32), d["layers"][0].update(M=(1 << 31) - 1)),
     "too many weights": _set("layers", 0, "cout", 1 << 20),
     "too large a flattening": _set("in_dims", [1, 1 << 11, 1 << 10]),
+    "an output dimension above 2^20": lambda d: d.update(
+        in_dims=[1, 1 << 20, 1], layers=[{"op": "conv", "k": 2, "stride": 1, "pad": 1, "cout": 1, "final": 1}]
+    ),
+    "a convolution over too many cells": lambda d: d.update(
+        in_dims=[1, 1 << 20, 1], layers=[{"op": "conv", "k": 16, "stride": 5, "pad": 15, "cout": 1, "final": 1}]
+    ),
+    "pools over too many cells": lambda d: d.update(
+        in_dims=[2, 1 << 19, 1],
+        layers=[*[{**BASE["layers"][1], "k": 1}] * 8, {"op": "conv", "k": 1, "stride": 16, "pad": 0, "cout": 1, "final": 1}],
+    ),
+    "flattened tensors of too many cells": lambda d: d.update(
+        in_dims=[1 << 10, 1],
+        layers=[
+            {"op": "linear", "nout": 1 << 10, "M": 1, "s": 7, "a": 8, "nb": 0, "hb": 0, "lo": 0},
+            {"op": "gemm", "nout": 1, "M": 1, "s": 7, "a": 8, "nb": 0, "hb": 0, "lo": 0},
+            *[{"op": "gemm", "nout": 1, "M": 1, "s": 7, "a": 8, "nb": 0, "hb": 0, "lo": 0, "src": 0}] * 4,
+            {"op": "gemm", "nout": 1, "final": 1},
+        ],
+    ),
     "a description of 64 KiB": _set("layers", [BASE["layers"][0] for _ in range(255)] * 4),
 }  # fmt: skip
 

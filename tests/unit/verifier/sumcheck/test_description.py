@@ -286,6 +286,34 @@ def _gemm(*in_dims: int, **more: int) -> Change:
     return lambda d: d.update(in_dims=list(in_dims), layers=[{"op": "gemm", "nout": 3, "final": 1}], **more)
 
 
+def _padded(missing: int) -> Change:
+    """A convolution whose output is one longer than its input, because of padding."""
+    layer = {"op": "conv", "k": 2, "stride": 1, "pad": 1, "cout": 1, "final": 1}
+    return lambda d: d.update(in_dims=[1, (1 << 20) - missing, 1], layers=[layer])
+
+
+def _convolutions(stride: int) -> Change:
+    """A window of 16 over 2^20 cells: it meets three times as many with a stride of 16/3, and the cells themselves are 2^20."""
+    layer = {"op": "conv", "k": 16, "stride": stride, "pad": 15, "cout": 1, "final": 1}
+    return lambda d: d.update(in_dims=[1, 1 << 20, 1], layers=[layer])
+
+
+def _pools(count: int) -> Change:
+    """So many pools over 2^20 cells, and a convolution over as many."""
+    pool = {"op": "pool", "k": 1, **activation(s=2), "nb": 0, "hb": 0}
+    last = {"op": "conv", "k": 2, "stride": 16, "pad": 1, "cout": 1, "final": 1}
+    return lambda d: d.update(in_dims=[1, 1 << 20, 1], layers=[*[pool] * count, last])
+
+
+def _flattened(count: int) -> Change:
+    """So many layers that flatten the same 2^20 cells."""
+    first = {"op": "linear", "nout": 1 << 10, **activation(), "nb": 0, "hb": 0}
+    flat = {"op": "gemm", "nout": 1, **activation(), "nb": 0, "hb": 0}
+    last = {"op": "gemm", "nout": 1, "final": 1}
+    layers = [first, flat, *[{**flat, "src": 0}] * (count - 1), last]
+    return lambda d: d.update(in_dims=[1 << 10, 1], layers=layers)
+
+
 BOUNDS: dict[str, tuple[Change, Change | None]] = {
     "t of 5": (_with("t", 5), None),
     "t of 16": (_with("t", 16), None),
@@ -320,6 +348,10 @@ BOUNDS: dict[str, tuple[Change, Change | None]] = {
         ),
     ),
     "a dimension": (_gemm(1 << 20), _gemm((1 << 20) + 1)),
+    "an output dimension": (_padded(1), _padded(0)),
+    "cells that convolutions go over": (_convolutions(6), _convolutions(5)),
+    "cells that pools go over": (_pools(2), _pools(3)),
+    "flattened cells of all layers": (_flattened(4), _flattened(5)),
     "cells that are flattened": (_gemm(1 << 10, 1 << 10), _gemm(1 << 10, (1 << 10) + 1)),
     "outputs": (
         lambda d: d.update(in_dims=[2], layers=[{"op": "gemm", "nout": 1 << 20, "final": 1}]),
