@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
-from verinfer.circuits.fit import fit
-from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.verifier.errors import UsageError
 from verinfer.verifier.evm import solc
 
@@ -70,15 +67,12 @@ def run_receipt(models: tuple[str, ...], out: Path) -> None:
 def run_compiler(names: tuple[str, ...], forward_seconds: float, add: bool, out: Path | None) -> None:
     """Circuits by stock EZKL against circuits by verinfer; all cases take an hour or two.
 
-    The cost model is fitted to this machine first, as `verinfer estimate --fit` does it.
+    Before each estimate the cost model is fitted to this machine, as `verinfer estimate --fit` does it.
     Results are written after each case, with those that are done; exit code 1 if one failed.
     """
     machine = environment.describe()
     target = out or (RESULTS if add or not names else None)
     earlier = _earlier(target / "compiler.json", machine) if add and target is not None else {}
-    _say("fitting the cost model to this machine as it is now")
-    with tempfile.TemporaryDirectory(prefix="verinfer-fit-") as home:
-        fit(Workplace(directory=Path(home), limits=heavy_limits()), lambda _share: None)
     results: dict[str, Any] = {}
     commit = machine["commit"]
     for found in compiler.run(names or compiler.CASES, commit, _say, forward_seconds, earlier):

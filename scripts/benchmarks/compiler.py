@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from verinfer.circuits.estimate import estimate
+from verinfer.circuits.fit import fit
 from verinfer.circuits.model import Model, read_model
-from verinfer.circuits.native import PARSE_LIMITS, Workplace
+from verinfer.circuits.native import PARSE_LIMITS, Workplace, heavy_limits
 from verinfer.circuits.prove import read_proof
 from verinfer.verifier.errors import UsageError, VerinferError
 from verinfer.verifier.instances import from_field_hex
@@ -118,7 +119,7 @@ def _case(name: str, home: Path, say: Say, forward_seconds: float) -> dict[str, 
     return {
         "onnx_sha256": model.spec.onnx,
         **figures,
-        "estimate": _estimate(name, ours),
+        "estimate": _estimate(name, ours, home),
         "prove_ratio": _ratio(stock, ours, "prove"),
         "memory_ratio": _ratio(stock, ours, "prove_peak"),
         "setup_ratio": _ratio(stock, ours, "setup"),
@@ -127,8 +128,9 @@ def _case(name: str, home: Path, say: Say, forward_seconds: float) -> dict[str, 
     }
 
 
-def _estimate(name: str, ours: dict[str, Any]) -> dict[str, Any]:
-    """What `verinfer estimate` says of the model before anything is built, and how many times too much that is."""
+def _estimate(name: str, ours: dict[str, Any], home: Path) -> dict[str, Any]:
+    """What `verinfer estimate --fit` says of the model before anything is built, and how many times too much that is."""
+    fit(Workplace(directory=home, limits=heavy_limits()), lambda _share: None)
     cost = estimate(ZOO / name).cost
     return {
         "prove_seconds": cost.prove_seconds,
