@@ -33,7 +33,7 @@ COARSE = Targets(error=0.08)
 
 def _only_lowerings(patch: pytest.MonkeyPatch) -> None:
     """Few numbers, to save time, and none of EZKL's own."""
-    patch.setattr(tune, "plain_offers", lambda *_arguments: [])
+    patch.setattr(tune, "plain_offers", lambda *_arguments, **_named: [])
     patch.setattr(tune, "_MOST_PROVED", 1)
     for name, numbers in {"SCALES": (5,), "ACTIVATION_BITS": (7, 8), "WEIGHT_BITS": (6,)}.items():
         patch.setattr(lowering, name, numbers)
