@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,8 @@ from verinfer.circuits.sumcheck import description
 from verinfer.circuits.sumcheck.description import Description, Integers, Weights
 from verinfer.circuits.sumcheck.layout import layout_of
 
-SEEDS = range(40)
+SEEDS = range(int(os.environ.get("VERINFER_RANDOM_NETWORKS", "40")))
+"""More than the suite has time for where the environment says so."""
 
 Random = np.random.Generator
 
