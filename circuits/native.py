@@ -18,10 +18,11 @@ from verinfer.verifier.jail import GIB, Limits
 EZKL = "verinfer.circuits._ezkl"
 ONNX = "verinfer.circuits._onnx"
 SIMULATE = "verinfer.circuits._simulate"
+READING = "verinfer.circuits.sumcheck._reading"
 
 
 _VERDICTS = ("model-refused", "model-unsupported", "sample-malformed")
-"""Codes with which `_onnx` says that a file is bad; every other failure says that it could not find out."""
+"""Codes with which `_onnx` and `_reading` say that a file is bad; every other failure says that it could not find out."""
 
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -76,8 +77,15 @@ class Workplace:
 
     def onnx(self, function: str, **arguments: Any) -> Any:
         """One call of `_onnx`; raises `Malformed` (``model-refused``, ``sample-malformed``) or `ChildFailed`."""
+        return self._judged(ONNX, function, arguments)
+
+    def stages(self, **arguments: Any) -> Any:
+        """One call of `sumcheck._reading.read`; raises `Malformed` (``model-unsupported``) or `ChildFailed`."""
+        return self._judged(READING, "read", arguments)
+
+    def _judged(self, module: str, function: str, arguments: dict[str, Any]) -> Any:
         try:
-            return self._run(ONNX, function, arguments, None)
+            return self._run(module, function, arguments, None)
         except ChildFailed as failure:
             if failure.code in _VERDICTS:
                 raise Malformed(failure.code, failure.detail) from failure

@@ -95,7 +95,7 @@ CODES: dict[str, str] = {
     "no-circuit": "No circuit of this model meets the target.",
     "exists": "The output is there already.",
     "model-refused": "The ONNX file holds something that verinfer does not prove.",
-    "model-unsupported": "EZKL cannot take one of the model's nodes.",
+    "model-unsupported": "The proof system cannot take one of the model's nodes.",
     "model-too-large": "No circuit of the model fits the memory or the largest public SRS.",
     "demo-failed": "A step of the demo did not do what it must.",
     "disk-full": "The disk is full.",

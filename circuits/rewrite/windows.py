@@ -35,14 +35,14 @@ def windows(node: onnx.NodeProto, spatial: Shape, kernel: Shape) -> Windows | No
     strides = attribute(node, "strides", [1] * axes)
     dilations = attribute(node, "dilations", [1] * axes)
     spans = [step * (size - 1) + 1 for step, size in zip(dilations, kernel, strict=True)]
-    pads = _pads(node, spatial, strides, spans)
-    if pads is None:
+    edges = pads(node, spatial, strides, spans)
+    if edges is None:
         return None
     up = bool(attribute(node, "ceil_mode", 0))
     positions = np.zeros((1, 1), dtype=np.int64)
     inside = counted = np.ones((1, 1), dtype=bool)
     shape = []
-    for axis, (size, (begin, end)) in enumerate(zip(spatial, pads, strict=True)):
+    for axis, (size, (begin, end)) in enumerate(zip(spatial, edges, strict=True)):
         count = _count(size, begin, end, spans[axis], strides[axis], up=up)
         at = np.arange(count)[:, None] * strides[axis] - begin + np.arange(kernel[axis]) * dilations[axis]
         within = (at >= 0) & (at < size)
@@ -66,9 +66,10 @@ def _count(size: int, begin: int, end: int, span: int, stride: int, *, up: bool)
     return count - 1 if up and (count - 1) * stride >= size + begin else count
 
 
-def _pads(
+def pads(
     node: onnx.NodeProto, spatial: Shape, strides: list[int], spans: list[int]
 ) -> list[tuple[int, int]] | None:
+    """Zeros before and after each axis; None for an unknown ``auto_pad``. `spans` are kernels with their dilations."""
     mode = attribute(node, "auto_pad", "NOTSET")
     if mode == "NOTSET":
         flat = attribute(node, "pads", [0] * (2 * len(spatial)))
