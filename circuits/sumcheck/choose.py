@@ -33,8 +33,10 @@ BITS = range(5, 17)
 _RULES = ("fold", "batch-normalisation", "fold")
 """What is done to a graph before its stages are read."""
 
-_MOST_NUMBERS = 1 << 33
+_MOST_BYTES = 1 << 30
+"""Of the file that a child writes stages' numbers to; twice what `_drafts` lets it have."""
 _CHUNK = 64
+"""Samples that are computed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def read_stages(model: Path, place: Workplace) -> Network:
     plain = stages.apply_rules(model, _RULES, place)
     numbers = place.directory / "stages.bin"
     answer = place.stages(model=plain, output=numbers)
-    return read_network(answer, files.read(numbers, limit=_MOST_NUMBERS))
+    return read_network(answer, files.read(numbers, limit=_MOST_BYTES))
 
 
 def choose(network: Network, inputs: Reals, reference: Reference, targets: Targets) -> Chosen:

@@ -233,7 +233,7 @@ def build(
         unit = ldexp(choice.scale, -layer.get("s", 0))
         if stage.weights is not None:
             assert stage.bias is not None
-            kernel = _integers(stage.weights * (scales[stage.source] / unit), 40)
+            kernel = _integers(stage.weights * (scales[stage.source] / unit), 32)
             rows = kernel.reshape(len(kernel), -1).sum(axis=1)
             zero = given.zero if stage.source == INPUT else 0
             # Exact for the integer weights, so that a large offset adds no error of its own.

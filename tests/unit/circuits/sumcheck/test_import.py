@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 
 from verinfer.circuits.sumcheck import reference
 from verinfer.circuits.sumcheck.choose import admissible
+from verinfer.circuits.sumcheck.description import canon
 from verinfer.circuits.sumcheck.network import INPUT, Network, Reals, compute
+from verinfer.circuits.sumcheck.prover import Prover, setup
 from verinfer.circuits.sumcheck.quantise import Quantised, build, input_numbers, plan
 from verinfer.circuits.sumcheck.ranges import observe
-from verinfer.verifier.errors import Malformed, UsageError
+from verinfer.verifier.errors import Malformed, Rejected, UsageError
+from verinfer.verifier.sumcheck.check import check
 
 from .graphs import examples, fp32, graph, node, read
 
@@ -94,8 +98,6 @@ def _carried(network: Network, index: int, given: Reals, before: Reals, unit: fl
 
 def _alone(network: Network, index: int, inputs: Reals, changes: dict[str, Any]) -> Reals:
     """The outputs of one stage, changed so, for these inputs."""
-    from dataclasses import replace
-
     stage = network.stages[index]
     one = Network(network.dims(stage.source), (replace(stage, **changes),))
     (found,) = compute(one, inputs)
@@ -113,6 +115,36 @@ def test_more_bits_are_closer(example: tuple[Network, Any, Reals]) -> None:
         found.append(np.abs(outputs.reshape(wanted.shape) - wanted).max() / np.ptp(wanted))
     assert found[0] > 3 * found[1] > 9 * found[2]
     assert found[2] < 0.01
+
+
+def test_what_is_imported_is_proven(example: tuple[Network, Any, Reals]) -> None:
+    """Shortcuts, branches, signed activations and all: the verifier takes the proof, of no other output."""
+    network, _, inputs = example
+    network = admissible(network, float(inputs.min()))
+    made = build(network, observe(network, inputs), 8, 9, [8] * len(network.stages))
+    key, x = setup(made.description, made.weights), made.admit(inputs[0])
+    proof = Prover(key).prove(x, bytes(32))
+    statement = (canon(made.description), key.root, bytes(32), x.ravel().tolist())
+    y = proof.y.ravel().tolist()
+    check(*statement, y, proof.data)
+    with pytest.raises(Rejected):
+        check(*statement, [y[0] - 1, *y[1:]], proof.data)
+
+
+def test_examples_hold_every_feature(tmp_path: Path) -> None:
+    """What the tests above range over: each operation, shortcuts, earlier sources, signed activations, ceilings, strides."""
+    networks = [admissible(read(graph(*parts), tmp_path), -1.0) for parts in EXAMPLES.values()]
+    stages = [(index, stage) for network in networks for index, stage in enumerate(network.stages)]
+    assert {stage.op for _, stage in stages} == {"conv", "gemm", "linear", "pool"}
+    for has in (
+        lambda _, stage: stage.add is not None,
+        lambda index, stage: stage.source not in (index - 1, INPUT),
+        lambda _, stage: stage.low == -np.inf,
+        lambda _, stage: stage.high < np.inf,
+        lambda _, stage: stage.stride > 1,
+        lambda _, stage: stage.pad > 0,
+    ):
+        assert any(has(index, stage) for index, stage in stages)
 
 
 def test_a_padded_layer_does_not_read_signed_inputs_itself(tmp_path: Path) -> None:
