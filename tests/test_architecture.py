@@ -111,7 +111,7 @@ def test_commands_of_circuits_start_without_numpy() -> None:
     assert loaded & {*NATIVE, "numpy"} == set()
 
 
-@pytest.mark.parametrize("module", ["_onnx", "_simulate"])
+@pytest.mark.parametrize("module", ["_onnx", "_simulate", "sumcheck._reading"])
 def test_children_that_read_models_start_light(module: str) -> None:
     """A compilation starts dozens, each for one call: they load no wire types, and no runtime before a network is run."""
     loaded = _loaded_by(f"import verinfer.circuits.{module}")
@@ -130,6 +130,8 @@ def test_children_that_read_models_start_light(module: str) -> None:
                 "circuits/_onnx.py",
                 "circuits/_simulate.py",
                 "circuits/rewrite",
+                "circuits/sumcheck/_drafts.py",
+                "circuits/sumcheck/_reading.py",
                 "models/export.py",
             },
         ),
