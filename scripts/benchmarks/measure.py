@@ -50,22 +50,12 @@ def repeat(work: Callable[[], object], times: int, *, warm_up: int = 1, rest: fl
     values = []
     for _ in range(times):
         time.sleep(rest)
-        values.append(_seconds(work))
+        values.append(seconds(work))
     return Samples("s", tuple(values))
 
 
-def repeat_in_pairs(
-    left: Callable[[], object], right: Callable[[], object], times: int
-) -> tuple[Samples, Samples]:
-    """Two kinds of work by turns, so that a slow moment of the machine meets both."""
-    left_values, right_values = [], []
-    for _ in range(times):
-        left_values.append(_seconds(left))
-        right_values.append(_seconds(right))
-    return Samples("s", tuple(left_values)), Samples("s", tuple(right_values))
-
-
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
+    """How long one call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

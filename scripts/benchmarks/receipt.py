@@ -1,8 +1,8 @@
 """The suite ``receipt``: what a proven answer costs to make and to check.
 
 For each model, in one run: EZKL's proving call alone, by turns with the whole way through the service, which is one POST that
-waits; the command line's verification, cold; the library's, warm, with a child in waiting; and the library's where each
-check follows the last at once, and waits for its child to start.
+waits; the command line's verification, cold; EZKL's checking call alone, by turns with the library's verification, warm, with
+a child in waiting; and the library's where each check follows the last at once, and waits for its child to start.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,12 +23,13 @@ from typing import Any
 import httpx
 
 from verinfer.circuits.compile import compile_model
-from verinfer.circuits.native import Workplace, heavy_limits
+from verinfer.circuits.native import EZKL, Workplace, heavy_limits
 from verinfer.circuits.package import Package
 from verinfer.circuits.prove import prover_for
 from verinfer.service.demo import serving
 from verinfer.verifier import client, files, numbers, preprocess
 from verinfer.verifier.bundle import BundleFolder
+from verinfer.verifier.child import Child
 from verinfer.verifier.evidence import EZKL_KIND
 from verinfer.verifier.ezkl_proof import EzklCheck, WaitingChildren
 from verinfer.verifier.instances import to_field_hex
@@ -35,7 +37,7 @@ from verinfer.verifier.policy import parse_policy
 from verinfer.verifier.samples import read_sample
 from verinfer.verifier.verify import Expect, verify
 
-from .measure import Samples, repeat
+from .measure import Samples, repeat, seconds
 
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
 
@@ -80,7 +82,7 @@ def _model(name: str, home: Path, say: Callable[[str], None]) -> dict[str, Any]:
         say(f"{name}: proving, bare and through the service by turns, {REPEATS[name]} times each")
         answers: list[_Answer] = []
         through_service = _asker(http, package, answers)
-        bare_samples, service_samples = _by_turns(bare, through_service, REPEATS[name])
+        bare_samples, service_samples = _by_turns(bare, through_service, REPEATS[name], REST_SECONDS)
     say(f"{name}: verifying")
     files.write_atomically(home / "receipt.json", answers[-1].receipt)
     nonce = answers[-1].nonce
@@ -93,7 +95,8 @@ def _model(name: str, home: Path, say: Callable[[str], None]) -> dict[str, Any]:
     children = WaitingChildren()
     try:
         check = partial(_verify, home, answers[-1], EzklCheck(children))
-        warm = repeat(check, 30, warm_up=3, rest=WARM_REST_SECONDS)
+        with _bare_checker(package, home) as bare_check:
+            bare_checks, warm = _by_turns(bare_check, partial(seconds, check), 30, WARM_REST_SECONDS)
         in_a_row = repeat(check, 30, warm_up=3)
     finally:
         children.close()
@@ -105,20 +108,24 @@ def _model(name: str, home: Path, say: Callable[[str], None]) -> dict[str, Any]:
         "service_over_bare": service_samples.median / bare_samples.median,
         "service_added_seconds": service_samples.median - bare_samples.median,
         "verify_cold": cold.to_json(),
+        "bare_verify": bare_checks.to_json(),
         "verify_warm": warm.to_json(),
+        "warm_over_bare": warm.median / bare_checks.median,
         "verify_in_a_row": in_a_row.to_json(),
     }
 
 
-def _by_turns(left: Callable[[], float], right: Callable[[], float], times: int) -> tuple[Samples, Samples]:
-    """The seconds of two kinds of work, so that a slow moment of the machine meets both.
+def _by_turns(
+    left: Callable[[], float], right: Callable[[], float], times: int, rest: float
+) -> tuple[Samples, Samples]:
+    """The seconds of two kinds of work, so that a slow moment of the machine meets both; one round more does not count.
 
-    Each comes first every other time: a processor that has just worked hard is slower.
+    Each comes first every other time: a processor that has just worked hard is slower. `rest`: seconds before each.
     """
     taken: dict[int, list[float]] = {0: [], 1: []}
     for number in range(times + 1):
         for side in (0, 1) if number % 2 else (1, 0):
-            time.sleep(REST_SECONDS)
+            time.sleep(rest)
             taken[side].append((left, right)[side]())
     return Samples("s", tuple(taken[0][1:])), Samples("s", tuple(taken[1][1:]))
 
@@ -161,6 +168,28 @@ def _bare_prover(package: Package, home: Path) -> Callable[[], float]:
     return prove
 
 
+@contextmanager
+def _bare_checker(package: Package, home: Path) -> Iterator[Callable[[], float]]:
+    """The seconds of `ezkl.verify` alone, in one process that has EZKL loaded, of the last proof of `_bare_prover`."""
+    scratch = home / "bare"
+    arguments = {
+        "proof": str(scratch / "proof.json"),
+        **{
+            name: str(package.path(f"verify/{file}"))
+            for name, file in (("settings", "settings.json"), ("vk", "vk.key"), ("srs", "kzg1.srs"))
+        },
+    }
+    checker = Child(EZKL, limits=heavy_limits(), directory=scratch)
+
+    def check() -> None:
+        assert checker.ask("verify", arguments, seconds=60) is True
+
+    try:
+        yield partial(seconds, check)
+    finally:
+        checker.close()
+
+
 def _asker(http: httpx.Client, package: Package, answers: list[_Answer]) -> Callable[[], float]:
     """The seconds of one question, from the request to the receipt; what it gave goes to `answers`."""
     model, specs = package.manifest.model.name, package.manifest.inputs
@@ -180,10 +209,10 @@ def _asker(http: httpx.Client, package: Package, answers: list[_Answer]) -> Call
         body = {"inputs": tensors, "parameters": {"mode": "zk", "nonce": nonce}}
         started = time.perf_counter()
         response = http.post(f"/v2/models/{model}/infer", json=body, headers={"Prefer": "wait=120"})
-        seconds = time.perf_counter() - started
+        taken = time.perf_counter() - started
         assert response.status_code == 200, response.text
         answers.append(_Answer(response.json()["parameters"]["receipt"].encode(), nonce))
-        return seconds
+        return taken
 
     return ask
 
