@@ -21,7 +21,7 @@ _out = click.option(
 )
 
 _add = click.option(
-    "--add", is_flag=True, help="Keep the other cases of the results, if this machine measured them."
+    "--add", is_flag=True, help="Keep the other cases of the results, if they are of the same versions and size of machine."
 )
 
 
@@ -74,8 +74,8 @@ def run_compiler(names: tuple[str, ...], forward_seconds: float, add: bool, out:
     target = out or (RESULTS if add or not names else None)
     earlier = _earlier(target / "compiler.json", machine) if add and target is not None else {}
     results: dict[str, Any] = {}
-    commit = machine["commit"]
-    for found in compiler.run(names or compiler.CASES, commit, _say, forward_seconds, earlier):
+    where = environment.of_case(machine)
+    for found in compiler.run(names or compiler.CASES, where, _say, forward_seconds, earlier):
         results = {"suite": "compiler", "machine": machine, **found}
         if target is not None:
             compiler_report.write(results, target)
@@ -113,7 +113,7 @@ def run_contract(
     target = out or (RESULTS if add or not models else None)
     earlier = _earlier(target / "contract.json", machine) if add and target is not None else {}
     results: dict[str, Any] = {}
-    for cases in contract.run(models or contract.MODELS, machine["commit"], _say, earlier):
+    for cases in contract.run(models or contract.MODELS, environment.of_case(machine), _say, earlier):
         rates = {"gwei": gas_price, "usd": token_price}
         results = {
             "suite": "contract",
@@ -129,7 +129,7 @@ def run_contract(
 
 
 def _earlier(path: Path, machine: dict[str, Any]) -> dict[str, Any]:
-    """The cases that are in a results file; raises `ClickException` for another machine's."""
+    """The cases that are in a results file; raises `ClickException` where `compiler.earlier_cases` refuses it."""
     try:
         return compiler.earlier_cases(path, machine)
     except UsageError as error:

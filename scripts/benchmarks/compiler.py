@@ -23,7 +23,7 @@ from verinfer.circuits.prove import read_proof
 from verinfer.verifier.errors import UsageError, VerinferError
 from verinfer.verifier.instances import from_field_hex
 
-from . import steps
+from . import environment, steps
 from .contestants import CONTESTANTS, Contestant
 from .measure import Samples
 
@@ -45,27 +45,31 @@ Round = dict[str, steps.Cost]
 
 
 def run(
-    names: Sequence[str], commit: str, say: Say, forward_seconds: float, earlier: Mapping[str, Any]
+    names: Sequence[str], where: Mapping[str, str], say: Say, forward_seconds: float, earlier: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Measure these cases; gives `cases` and `geomean` of the results file after each, with the `earlier` cases.
 
-    A case that fails says why, and does not count.
+    `where` is what `environment.of_case` gives. A case that fails says why, and does not count.
     """
     cases = dict(earlier)
     for name in names:
-        cases[name] = {"commit": commit, **_case_or_failure(name, say, forward_seconds)}
+        cases[name] = {**where, **_case_or_failure(name, say, forward_seconds)}
         yield {"cases": {each: cases[each] for each in CASES if each in cases}, "geomean": geomean(cases)}
 
 
 def earlier_cases(path: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
-    """The cases of a results file that this machine measured; raises `UsageError` for another machine's or other versions."""
+    """The cases of a results file, each with the commit and the processor that it belongs to.
+
+    Both sides of a case were measured in one run, so its ratios may stand beside those of another processor.
+    Raises `UsageError` for other versions, or another number of cores or size of memory.
+    """
     if not path.exists():
         return {}
     results = json.loads(path.read_text())
-    varies = {"commit": None, "load_before": None}
+    varies = {**environment.of_case(machine), "load_before": None}
     if {**results["machine"], **varies} != {**machine, **varies}:
-        raise UsageError("usage", f"{path} is of another machine, or of other versions.")
-    return {name: {"commit": results["machine"]["commit"], **case} for name, case in results["cases"].items()}
+        raise UsageError("usage", f"{path} is of other versions, or of a machine of another size.")
+    return {name: {**environment.of_case(results["machine"]), **case} for name, case in results["cases"].items()}
 
 
 def geomean(cases: dict[str, Any]) -> dict[str, Any]:

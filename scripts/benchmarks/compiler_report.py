@@ -17,7 +17,7 @@ _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 def as_table(results: dict[str, Any]) -> str:
     """Markdown: medians with their range; a question mark where the spread is too wide to build on."""
     lines = [
-        machine_line({**results["machine"], "commit": commits(results)}),
+        machine_line({**results["machine"], **{each: told(results, each) for each in ("commit", "processor")}}),
         "",
         "| case | k | proving time | stock / verinfer | peak memory | stock / verinfer | agreement | estimate / measured |",
         "|---|---|---|---|---|---|---|---|",
@@ -44,14 +44,14 @@ def write(results: dict[str, Any], folder: Path) -> None:
     _plot(results, folder / "compiler.svg")
 
 
-def commits(results: dict[str, Any]) -> str:
-    """The commit that was measured; where cases were measured apart, each with its cases."""
+def told(results: dict[str, Any], what: str) -> str:
+    """The ``commit`` or the ``processor`` of the results; where cases were measured apart, each with its cases."""
     measured: dict[str, list[str]] = {}
     for name, case in results["cases"].items():
-        measured.setdefault(case["commit"], []).append(name)
+        measured.setdefault(case.get(what, results["machine"][what]), []).append(name)
     if len(measured) == 1:
         return next(iter(measured))
-    return ", ".join(f"{commit} ({', '.join(names)})" for commit, names in measured.items())
+    return ", ".join(f"{value} ({', '.join(names)})" for value, names in measured.items())
 
 
 def _summary(name: str, case: dict[str, Any]) -> str:

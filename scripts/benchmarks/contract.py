@@ -48,7 +48,7 @@ Say = Callable[[str], None]
 Values = Mapping[str, Sequence[int]]
 
 
-def run(models: Sequence[str], commit: str, say: Say, earlier: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def run(models: Sequence[str], where: Mapping[str, str], say: Say, earlier: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Measure these models; gives the cases of the results file after each, with the `earlier` ones, in the suite's order."""
     own = compile_own()
     cases = dict(earlier)
@@ -63,7 +63,7 @@ def run(models: Sequence[str], commit: str, say: Say, earlier: Mapping[str, Any]
                 on_progress=lambda _phase, _share: None,
             )
             sample = read_sample(ZOO / name / "sample.json", package.manifest.inputs)
-            cases[name] = {"commit": commit, **measure(package, sample, own, say)}
+            cases[name] = {**where, **measure(package, sample, own, say)}
         yield {each: cases[each] for each in MODELS if each in cases}
 
 

@@ -11,7 +11,7 @@ from verinfer.verifier import files
 from verinfer.verifier.evm.build import CODE_LIMIT
 from verinfer.verifier.evm.costs import Rates
 
-from .compiler_report import commits
+from .compiler_report import told
 
 _DEPENDS = ("verify", "settle")
 _HEAD = (
@@ -55,7 +55,7 @@ def write(results: dict[str, Any], folder: Path) -> None:
 def _heading(results: dict[str, Any]) -> str:
     machine, rates = results["machine"], results["rates"]
     return (
-        f"ezkl {machine['packages']['ezkl']}, solc {results['solc']}; commit {commits(results)};"
+        f"ezkl {machine['packages']['ezkl']}, solc {results['solc']}; commit {told(results, 'commit')};"
         f" USD at {rates['gwei']:g} Gwei a gas and {rates['usd']:,g} USD a token."
     )
 

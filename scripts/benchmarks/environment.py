@@ -1,10 +1,11 @@
-"""The machine and the versions that a measurement belongs to; numbers from different ones are never compared."""
+"""The machine and the versions that a measurement belongs to; seconds and bytes of different ones are never compared."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ def describe() -> dict[str, Any]:
         "commit": _commit(),
         "load_before": os.getloadavg()[0],
     }
+
+
+def of_case(machine: Mapping[str, Any]) -> dict[str, str]:
+    """What each case of a file keeps of `machine`, as its cases may be measured apart."""
+    return {"commit": machine["commit"], "processor": machine["processor"]}
 
 
 def _processor() -> str:

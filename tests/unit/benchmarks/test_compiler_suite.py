@@ -208,14 +208,14 @@ def test_results_are_written_where_they_were_asked_for(
 
 @pytest.mark.usefixtures("suite")
 def test_cases_measured_apart_keep_their_commits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`--add` keeps what this machine measured before, and the table names each commit; other machines' is refused."""
+    """`--add` keeps what was measured before, and the table names commits and processors; other sizes of machine are refused."""
     compiler, environment = _module("compiler"), _module("environment")
     bench = importlib.import_module("benchmarks.__main__").bench
     results = _results()
-    later = {**results["machine"], "commit": "d", "load_before": 1.0}
+    later = {**results["machine"], "processor": "Q", "commit": "d", "load_before": 1.0}
     monkeypatch.setattr(environment, "describe", lambda: later)
     monkeypatch.setattr(compiler, "_case_or_failure", lambda *_arguments: {"failed": "why"})
-    (tmp_path / "compiler.json").write_text(json.dumps({**results, "machine": {**later, "commit": "c"}}))
+    (tmp_path / "compiler.json").write_text(json.dumps({**results, "machine": {**later, "processor": "P", "commit": "c"}}))
     arguments = ["compiler", "--case", "lenet", "--add", "--out", str(tmp_path)]
     done = CliRunner().invoke(bench, arguments)
     written = json.loads((tmp_path / "compiler.json").read_text())
@@ -224,14 +224,16 @@ def test_cases_measured_apart_keep_their_commits(monkeypatch: pytest.MonkeyPatch
         "digits": "c",
         "lenet": "d",
     }
-    assert "commit c (digits_mlp, digits), d (lenet)." in (tmp_path / "compiler.md").read_text()
+    table = (tmp_path / "compiler.md").read_text()
+    assert "commit c (digits_mlp, digits), d (lenet)." in table
+    assert "P (digits_mlp, digits), Q (lenet), 2 cores" in table
     assert done.exit_code == 1
 
     (tmp_path / "compiler.json").write_text(json.dumps({**results, "machine": {**later, "cores": 64}}))
     before = (tmp_path / "compiler.json").read_bytes()
     done = CliRunner().invoke(bench, arguments)
     assert done.exit_code == 1
-    assert "another machine" in done.stderr
+    assert "a machine of another size" in done.stderr
     assert (tmp_path / "compiler.json").read_bytes() == before
 
 
