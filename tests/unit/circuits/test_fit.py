@@ -18,7 +18,8 @@ def test_what_was_fitted_is_what_later_predictions_use(
     assert progress == [0, 1 / 3, 2 / 3]
     assert cost.load_coefficients() == found
     assert found.machine == cost.this_machine()
-    assert found.parallel >= 1
+    # No more cores work than there are: what the process did before the call, such as importing, does not count.
+    assert 1 <= found.parallel <= 1.1 * found.machine["cores"]
 
 
 def test_the_defaults_predict_a_circuit_that_they_were_not_fitted_on(place: Workplace) -> None:
