@@ -57,6 +57,24 @@ def run(
         yield {"cases": {each: cases[each] for each in CASES if each in cases}, "geomean": geomean(cases)}
 
 
+def estimate_again(
+    names: Sequence[str], where: Mapping[str, str], say: Say, earlier: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """As `run`, but these cases keep what was measured, on this processor, and get the estimate of today's code.
+
+    Raises `UsageError` for a case that is not there, or of another processor.
+    """
+    cases = dict(earlier)
+    for name in names:
+        if cases.get(name, {}).get("processor") != where["processor"]:
+            raise UsageError("usage", f"{name} was not measured on this processor.")
+        say(f"{name}: estimating")
+        with tempfile.TemporaryDirectory(prefix="verinfer-bench-") as directory:
+            found = _estimate(name, cases[name]["ours"], Path(directory))
+        cases[name] = {**cases[name], "estimate": {**found, "commit": where["commit"]}}
+        yield {"cases": cases, "geomean": geomean(cases)}
+
+
 def earlier_cases(path: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
     """The cases of a results file, each with the commit and the processor that it belongs to.
 
