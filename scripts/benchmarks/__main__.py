@@ -12,7 +12,18 @@ import click
 from verinfer.verifier.errors import UsageError
 from verinfer.verifier.evm import solc
 
-from . import compiler, compiler_report, contract, contract_report, environment, receipt, report
+from . import (
+    compiler,
+    compiler_report,
+    contract,
+    contract_report,
+    environment,
+    grown,
+    receipt,
+    report,
+    sumcheck,
+    sumcheck_report,
+)
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -21,7 +32,9 @@ _out = click.option(
 )
 
 _add = click.option(
-    "--add", is_flag=True, help="Keep the other cases of the results, if they are of the same versions and size of machine."
+    "--add",
+    is_flag=True,
+    help="Keep the other cases of the results, if they are of the same versions and size of machine.",
 )
 
 
@@ -60,11 +73,16 @@ def run_receipt(models: tuple[str, ...], out: Path) -> None:
     show_default=True,
     help="For all forward passes of one circuit; how many samples were reached is in the results.",
 )
+@click.option(
+    "--estimates", is_flag=True, help="With --add: only estimate again, and keep what was measured."
+)
 @_add
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help=f"Default: {RESULTS.name}, for all cases."
 )
-def run_compiler(names: tuple[str, ...], forward_seconds: float, add: bool, out: Path | None) -> None:
+def run_compiler(
+    names: tuple[str, ...], forward_seconds: float, estimates: bool, add: bool, out: Path | None
+) -> None:
     """Circuits by stock EZKL against circuits by verinfer; all cases take an hour or two.
 
     Before each estimate the cost model is fitted to this machine, as `verinfer estimate --fit` does it.
@@ -74,8 +92,13 @@ def run_compiler(names: tuple[str, ...], forward_seconds: float, add: bool, out:
     target = out or (RESULTS if add or not names else None)
     earlier = _earlier(target / "compiler.json", machine) if add and target is not None else {}
     results: dict[str, Any] = {}
-    where = environment.of_case(machine)
-    for found in compiler.run(names or compiler.CASES, where, _say, forward_seconds, earlier):
+    where, cases = environment.of_case(machine), names or compiler.CASES
+    found_after_each = (
+        compiler.estimate_again(cases, where, _say, earlier)
+        if estimates
+        else compiler.run(cases, where, _say, forward_seconds, earlier)
+    )
+    for found in found_after_each:
         results = {"suite": "compiler", "machine": machine, **found}
         if target is not None:
             compiler_report.write(results, target)
@@ -126,6 +149,37 @@ def run_contract(
             contract_report.write(results, target)
     click.echo(contract_report.as_table(results), err=True)
     click.echo(json.dumps(results))
+
+
+@bench.command("sumcheck")
+@click.option(
+    "--case",
+    "names",
+    multiple=True,
+    type=click.Choice([*sumcheck.CASES, *grown.SERIES]),
+    help="Only these, and write results only with --out; default: all.",
+)
+@_add
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help=f"Default: {RESULTS.name}, for all cases."
+)
+def run_sumcheck(names: tuple[str, ...], add: bool, out: Path | None) -> None:
+    """Proofs by verinfer-sc/1 beside EZKL's, and how their cost grows; all cases take half an hour.
+
+    Results are written after each case, with those that are done; exit code 1 if one failed.
+    """
+    machine = environment.describe()
+    target = out or (RESULTS if add or not names else None)
+    earlier = _earlier(target / "sumcheck.json", machine) if add and target is not None else {}
+    results: dict[str, Any] = {}
+    every = (*sumcheck.CASES, *grown.SERIES)
+    for cases in sumcheck.run(names or every, environment.of_case(machine), _say, earlier):
+        results = {"suite": "sumcheck", "machine": machine, "cases": cases}
+        if target is not None:
+            sumcheck_report.write(results, target)
+    click.echo(sumcheck_report.as_table(results), err=True)
+    click.echo(json.dumps(results))
+    sys.exit(any("failed" in case for case in results["cases"].values()))
 
 
 def _earlier(path: Path, machine: dict[str, Any]) -> dict[str, Any]:

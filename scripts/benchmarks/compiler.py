@@ -45,7 +45,11 @@ Round = dict[str, steps.Cost]
 
 
 def run(
-    names: Sequence[str], where: Mapping[str, str], say: Say, forward_seconds: float, earlier: Mapping[str, Any]
+    names: Sequence[str],
+    where: Mapping[str, str],
+    say: Say,
+    forward_seconds: float,
+    earlier: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Measure these cases; gives `cases` and `geomean` of the results file after each, with the `earlier` cases.
 
@@ -87,7 +91,9 @@ def earlier_cases(path: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
     varies = {**environment.of_case(machine), "load_before": None}
     if {**results["machine"], **varies} != {**machine, **varies}:
         raise UsageError("usage", f"{path} is of other versions, or of a machine of another size.")
-    return {name: {**environment.of_case(results["machine"]), **case} for name, case in results["cases"].items()}
+    return {
+        name: {**environment.of_case(results["machine"]), **case} for name, case in results["cases"].items()
+    }
 
 
 def geomean(cases: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,9 @@ _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 def as_table(results: dict[str, Any]) -> str:
     """Markdown: medians with their range; a question mark where the spread is too wide to build on."""
     lines = [
-        machine_line({**results["machine"], **{each: told(results, each) for each in ("commit", "processor")}}),
+        machine_line(
+            {**results["machine"], **{each: told(results, each) for each in ("commit", "processor")}}
+        ),
         "",
         "| case | k | proving time | stock / verinfer | peak memory | stock / verinfer | agreement | estimate / measured |",
         "|---|---|---|---|---|---|---|---|",
@@ -61,7 +63,7 @@ def _summary(name: str, case: dict[str, Any]) -> str:
     return (
         f"| {name} | {stock['logrows']} → {ours['logrows']}"
         f" | {figure(stock['prove'])} → {figure(ours['prove'])} | {_factor(case['prove_ratio'])}"
-        f" | {_size(stock['prove_peak']['median'])} → {_size(ours['prove_peak']['median'])}"
+        f" | {size(stock['prove_peak']['median'])} → {size(ours['prove_peak']['median'])}"
         f" | {_factor(case['memory_ratio'])}"
         f" | {_share(stock['agreement'])} → {_share(ours['agreement'])}"
         f" | {estimate['prove_factor']:.2f}, {estimate['memory_factor']:.2f} |"
@@ -75,10 +77,10 @@ def _means(means: dict[str, Any]) -> str:
 
 def _detail(name: str, side: str, one: dict[str, Any]) -> str:
     times = " | ".join(figure(one[step]) for step in ("witness", "verify"))
-    sizes = " | ".join(_size(one[f"{part}_bytes"]) for part in ("pk", "vk", "proof"))
+    sizes = " | ".join(size(one[f"{part}_bytes"]) for part in ("pk", "vk", "proof"))
     return (
         f"| {name} | {SIDES[side]} | {figure(one['compile'])} | {figure(one['setup'])}"
-        f" | {_size(one['setup_peak']['median'])} | {times} | {one['rows']:,} | {sizes} |"
+        f" | {size(one['setup_peak']['median'])} | {times} | {one['rows']:,} | {sizes} |"
     )
 
 
@@ -92,7 +94,8 @@ def _share(agreement: dict[str, Any]) -> str:
     return f"{agreement['share']:.2%} of {agreement['samples']}"
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """Bytes in the largest unit that leaves something before the point."""
     unit, name = next((item for item in _SIZES if count >= item[0]), _SIZES[-1])
     return f"{count / unit:.3g} {name}"
 

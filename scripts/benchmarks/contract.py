@@ -48,7 +48,9 @@ Say = Callable[[str], None]
 Values = Mapping[str, Sequence[int]]
 
 
-def run(models: Sequence[str], where: Mapping[str, str], say: Say, earlier: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def run(
+    models: Sequence[str], where: Mapping[str, str], say: Say, earlier: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Measure these models; gives the cases of the results file after each, with the `earlier` ones, in the suite's order."""
     own = compile_own()
     cases = dict(earlier)

@@ -215,7 +215,9 @@ def test_cases_measured_apart_keep_their_commits(monkeypatch: pytest.MonkeyPatch
     later = {**results["machine"], "processor": "Q", "commit": "d", "load_before": 1.0}
     monkeypatch.setattr(environment, "describe", lambda: later)
     monkeypatch.setattr(compiler, "_case_or_failure", lambda *_arguments: {"failed": "why"})
-    (tmp_path / "compiler.json").write_text(json.dumps({**results, "machine": {**later, "processor": "P", "commit": "c"}}))
+    (tmp_path / "compiler.json").write_text(
+        json.dumps({**results, "machine": {**later, "processor": "P", "commit": "c"}})
+    )
     arguments = ["compiler", "--case", "lenet", "--add", "--out", str(tmp_path)]
     done = CliRunner().invoke(bench, arguments)
     written = json.loads((tmp_path / "compiler.json").read_text())
