@@ -11,6 +11,11 @@ from verinfer.verifier import files
 from .compiler_report import SIDES, size, told
 from .report import figure, machine_line, plain_plots
 
+_HEAD = (
+    "| model | prove | EZKL, stock | EZKL, tuned | peak memory | EZKL, stock | EZKL, tuned | proof | check | agreement"
+    " | bits | a second |"
+)
+
 
 def as_table(results: dict[str, Any]) -> str:
     """Markdown: medians with their range; a question mark where the spread is too wide to build on."""
@@ -21,8 +26,7 @@ def as_table(results: dict[str, Any]) -> str:
             {**results["machine"], **{each: told(results, each) for each in ("commit", "processor")}}
         ),
         "",
-        "| model | prove | EZKL, stock | EZKL, tuned | peak memory | EZKL, stock | EZKL, tuned | proof | check | agreement"
-        " | bits | a second |",
+        _HEAD,
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
         *(_model(name, case) for name, case in models.items()),
         "",
