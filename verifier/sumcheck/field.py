@@ -6,6 +6,7 @@ An element of F is an int in [0, P); an element of K is a pair (a, b) of them fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import mul as times
 
 P = (1 << 64) - (1 << 32) + 1
 GENERATOR = 7
@@ -64,21 +65,22 @@ def total(values: Iterable[K]) -> K:
 
 def dot(left: Sequence[K], right: Sequence[K]) -> K:
     """The sum of products; both have the same length, or ValueError is raised."""
-    plain = high = mixed = 0
-    for (a, b), (c, d) in zip(left, right, strict=True):
-        plain += a * c
-        high += b * d
-        mixed += a * d + b * c
-    return (plain + 7 * high) % P, mixed % P
+    (a, b), (c, d) = _coordinates(left, len(right)), _coordinates(right, len(left))
+    high = sum(map(times, b, d))
+    return (sum(map(times, a, c)) + 7 * high) % P, (sum(map(times, a, d)) + sum(map(times, b, c))) % P
 
 
 def dot_integers(left: Sequence[K], right: Sequence[int]) -> K:
     """The sum of products with integers of any sign; both have the same length, or ValueError is raised."""
-    first = second = 0
-    for (a, b), factor in zip(left, right, strict=True):
-        first += a * factor
-        second += b * factor
-    return first % P, second % P
+    a, b = _coordinates(left, len(right))
+    return sum(map(times, a, right)) % P, sum(map(times, b, right)) % P
+
+
+def _coordinates(values: Sequence[K], count: int) -> Sequence[Sequence[int]]:
+    """The first and the second coordinates of `count` elements; sums over them run without Python's interpreter."""
+    if len(values) != count:
+        raise ValueError(f"{len(values)} elements, and {count} for them")
+    return list(zip(*values, strict=True)) if values else ((), ())
 
 
 def root_of_unity(order_bits: int) -> int:
@@ -88,8 +90,4 @@ def root_of_unity(order_bits: int) -> int:
 
 def reverse_bits(index: int, width: int) -> int:
     """The lowest `width` bits of `index` in reverse order."""
-    reversed_ = 0
-    for _ in range(width):
-        reversed_ = reversed_ << 1 | index & 1
-        index >>= 1
-    return reversed_
+    return int(f"{index:0{width}b}"[::-1], 2) if width else 0

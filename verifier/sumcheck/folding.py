@@ -21,6 +21,10 @@ class Fold:
     challenges: tuple[K, ...]
     inverses: tuple[tuple[int, ...], ...]
     """By round: 1/X of each pair of leaf 0."""
+    inverse_root: int
+    """1 / root(length_bits)."""
+    halves: int
+    """What the rounds leave out: a division by two in each."""
 
     def leaf(self, index: int, symbols: Sequence[int]) -> K:
         """The symbol that a leaf of elements of F folds to."""
@@ -43,7 +47,7 @@ class Fold:
     def _shift(self, index: int) -> int:
         """What 1/X of a pair of this leaf is, over that of leaf 0: each round squares it."""
         width = self.length_bits - len(self.challenges)
-        return pow(root_of_unity(self.length_bits), -reverse_bits(index, width), P)
+        return pow(self.inverse_root, reverse_bits(index, width), P)
 
     def _rest(self, symbols: Sequence[K], shift: int, done: int) -> K:
         for (first, second), inverses in zip(self.challenges[done:], self.inverses[done:], strict=True):
@@ -59,16 +63,20 @@ class Fold:
                     )
                 )
             symbols, shift = folded, shift * shift % P
-        # Each round left out a division by two.
-        halves = pow(_HALF, len(self.challenges), P)
         ((plain, mixed),) = symbols
-        return plain * halves % P, mixed * halves % P
+        return plain * self.halves % P, mixed * self.halves % P
 
 
 def fold(length_bits: int, challenges: Sequence[K]) -> Fold:
     """The folding of leaves of 2^len(challenges) symbols, one challenge a round."""
     rounds = range(len(challenges), 0, -1)
-    return Fold(length_bits, tuple(challenges), tuple(_inverses(left) for left in rounds))
+    return Fold(
+        length_bits,
+        tuple(challenges),
+        tuple(_inverses(left) for left in rounds),
+        inverse_root=pow(root_of_unity(length_bits), -1, P),
+        halves=pow(_HALF, len(challenges), P),
+    )
 
 
 def _inverses(rounds: int) -> tuple[int, ...]:

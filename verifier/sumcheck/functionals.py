@@ -160,13 +160,21 @@ class Windows:
 
     def on_input(self, values: Sequence[int]) -> K:
         """Its value on the network's input."""
-        cells = self._cells()
-        size = len(cells)
-        channels = eq_table(self.channels)
-        return total(
-            mul(channels[c], dot_integers(cells, values[c * size : (c + 1) * size]))
-            for c in range(self.inputs[0])
-        )
+        channels, height, width = self.inputs
+        (down, rows), (across, columns) = self._axes()
+        window, factors = eq_table(self.window), eq_table(self.channels)
+        found = ZERO
+        for channel in range(channels):
+            start = channel * height * width
+            lines = [values[at : at + width] for at in range(start, start + height * width, width)]
+            summed = ZERO
+            for offset, (met, reached) in enumerate(columns):
+                # Along a row first: there the values are still integers.
+                sums = [dot_integers(across[met], line[reached]) for line in lines]
+                by_row = [dot(down[outputs], sums[inputs]) for outputs, inputs in rows]
+                summed = add(summed, dot(window[offset : self.kernel**2 : self.kernel], by_row))
+            found = add(found, mul(factors[channel], summed))
+        return found
 
     def on_valid(self) -> K:
         """Its value on the indicator of the unpadded cells."""
@@ -203,27 +211,6 @@ class Windows:
         window = eq_table(self.window)
         k = self.kernel
         return dot(down, [dot(window[row * k : (row + 1) * k], across) for row in range(k)])
-
-    def _cells(self) -> list[K]:
-        """The weights of one channel's cells, row by row."""
-        window = eq_table(self.window)
-        height, width, k = *self.inputs[1:], self.kernel
-        (down, rows), (across, columns) = self._axes()
-        cells = [ZERO] * (height * width)
-        for row, (outputs, inputs) in enumerate(rows):
-            line = [ZERO] * width
-            for offset, (met, reached) in enumerate(columns):
-                factor = window[row * k + offset]
-                line[reached] = [
-                    add(sum_, mul(factor, weight))
-                    for sum_, weight in zip(line[reached], across[met], strict=True)
-                ]
-            for weight, place in zip(down[outputs], range(height)[inputs], strict=True):
-                for column, value in enumerate(line):
-                    if value != ZERO:
-                        cell = place * width + column
-                        cells[cell] = add(cells[cell], mul(weight, value))
-        return cells
 
 
 @dataclass(frozen=True, slots=True)

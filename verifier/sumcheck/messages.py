@@ -64,5 +64,5 @@ class Messages:
     @staticmethod
     def _words(data: bytes) -> tuple[int, ...]:
         words = struct.unpack(f"<{len(data) // 8}Q", data)
-        require(all(word < P for word in words), Step.CANONICAL, "a number is not below the modulus")
+        require(max(words, default=0) < P, Step.CANONICAL, "a number is not below the modulus")
         return words
