@@ -41,7 +41,10 @@ class Arena:
             if self._used + count <= len(piece):
                 self._used += count
                 return piece[self._used - count : self._used]
-            self._piece, self._used = self._piece + 1, 0
+            if self._used:
+                self._piece, self._used = self._piece + 1, 0
+            else:  # nobody has any of it: a larger one takes its place
+                del piece, self._pieces[self._piece]
         self._pieces.append(np.empty(max(count, _LEAST), np.uint64))
         self._used = count
         return self._pieces[-1][:count]

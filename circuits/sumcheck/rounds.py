@@ -11,7 +11,7 @@ import numpy as np
 from .arena import Arena
 from .field import K, Words, add, between, element, inlined, kernel, kmul, mul, sub
 from .tables import u64
-from .threads import spread, summed
+from .threads import WORTHWHILE, spread, summed
 from .transcript import Transcript
 
 _0 = np.uint64(0)
@@ -133,12 +133,14 @@ def weighted_round(low: int, high: int, a: Words, weights: Words) -> tuple[np.ui
 
 
 class Halving:
-    """Both vectors of `sum a b` while variable after variable is bound: two pairs of buffers take turns."""
+    """Both vectors of `sum a b` while variable after variable is bound; `b`, over K, is used up.
+
+    `b` is bound in its own place, and `a` in half of its size: of large networks two copies of each would be most of the memory.
+    """
 
     def __init__(self, a: Words, b: Words, arena: Arena) -> None:
         self.a, self.b = a, b
-        sizes = [max(1, len(a) // 2), max(1, len(a) // 4)]
-        self._buffers = [(arena.elements(size), arena.elements(size)) for size in sizes]
+        self._half = arena.elements(max(1, len(a) // 2))
 
     def message(self) -> tuple[K, K]:
         """The first round's message."""
@@ -148,10 +150,17 @@ class Halving:
     def bind(self, r: K) -> tuple[K, K]:
         """Bind variable 0 of vectors with four entries or more; the next message."""
         half = len(self.a) // 2
-        a, b = (buffer[:half] for buffer in self._buffers[0])
-        self._buffers.reverse()
-        constant, leading = summed(spread(product_fold, half // 2, self.a, self.b, *u64(r), a, b))
+        a, b = self._half[:half], self.b[:half]
+        parts: list[tuple[np.uint64, ...]] = []
+        done, end = 0, half // 2
+        while done < end:
+            # What comes out at [m, 2m) is made of what was at [2m, 4m), so threads may share such a stretch.
+            # The first is too short to be shared.
+            stretch = min(end, 2 * done or WORTHWHILE - 1)
+            parts += spread(product_fold, stretch, self.a, self.b, *u64(r), a, b, first=done)
+            done = stretch
         self.a, self.b = a, b
+        constant, leading = summed(parts)
         return constant, leading
 
     def values(self, r: K) -> tuple[K, K]:

@@ -34,21 +34,26 @@ def reset() -> None:
 
 
 def spread(
-    function: Callable[..., Any], count: int, *arguments: Any, worthwhile: int = WORTHWHILE, align: int = 1
+    function: Callable[..., Any],
+    end: int,
+    *arguments: Any,
+    first: int = 0,
+    worthwhile: int = WORTHWHILE,
+    align: int = 1,
 ) -> list[Any]:
-    """Call `function(low, high, *arguments)` over parts of `[0, count)`, each a multiple of `align` long; their results."""
-    threads = workers()
+    """Call `function(low, high, *arguments)` over parts of `[first, end)`, each a multiple of `align` long; their results."""
+    threads, count = workers(), end - first
     if count < worthwhile or threads == 1:
-        return [function(0, count, *arguments)]
+        return [function(first, end, *arguments)]
     step = -(-count // (threads * align)) * align
-    parts = [(low, min(count, low + step)) for low in range(0, count, step)]
+    parts = [(low, min(end, low + step)) for low in range(first, end, step)]
     rest = [_pool(os.getpid()).submit(function, low, high, *arguments) for low, high in parts[1:]]
     try:
-        first = function(*parts[0], *arguments)
+        head = function(*parts[0], *arguments)
     except BaseException:  # Ctrl-C: nobody may write into memory that is about to be used again
         wait(rest)
         raise
-    return [first, *(part.result() for part in rest)]
+    return [head, *(part.result() for part in rest)]
 
 
 def summed(parts: list[Any]) -> tuple[K, ...]:
