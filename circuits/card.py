@@ -42,7 +42,7 @@ def write_card(
     with tempfile.TemporaryDirectory(dir=home.parent, prefix="card.") as aside:
         place = Workplace(directory=Path(aside), limits=heavy_limits())
         truth = read_truth(home / "samples.npz", place) if manifest.task == "classification" else None
-        layers = profile(home / "wrapped.onnx", manifest.proof_system.run_args.to_json(), place)
+        layers = profile(home / "wrapped.onnx", manifest.ezkl.run_args.to_json(), place)
     card = {
         **describe(manifest, choice, measured, provenance, (home / "pk.key").stat().st_size),
         "accuracy": _accuracy(truth, reference, choice.fidelity).to_json(),
@@ -59,7 +59,7 @@ def describe(
     manifest: Manifest, choice: Choice, measured: Measured, provenance: Provenance, pk_bytes: int
 ) -> dict[str, Any]:
     """The card's facts; numbers are of this machine and of one proof, which the card says."""
-    system = manifest.proof_system
+    system = manifest.ezkl
     return {
         "model": manifest.model.to_json(),
         "circuit": manifest.digest,

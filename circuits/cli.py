@@ -405,7 +405,7 @@ def _layers(model: Path) -> tuple[profiles.Layer, ...]:
     package = open_package(model)
     with tempfile.TemporaryDirectory(prefix="verinfer-profile-") as home:
         place = Workplace(directory=Path(home), limits=heavy_limits())
-        run_args = package.manifest.proof_system.run_args.to_json()
+        run_args = package.manifest.ezkl.run_args.to_json()
         return profiles.profile(package.path("wrapped.onnx"), run_args, place)
 
 

@@ -153,7 +153,7 @@ def open_package(folder: Path) -> Package:
     if sha256(content["manifest.json"]) != index.circuit:
         raise Malformed("package-malformed", f"{folder} names another circuit than its manifest's.")
     bundle = open_bundle(content, index.circuit)
-    if files.digest_of(folder / "kzg.srs") != bundle.manifest.proof_system.srs.full:
+    if files.digest_of(folder / "kzg.srs") != bundle.manifest.ezkl.srs.full:
         raise Malformed("package-malformed", f"{folder / 'kzg.srs'} is not the SRS that the manifest names.")
     return Package(folder, index, bundle)
 

@@ -20,7 +20,7 @@ from verinfer.verifier import files
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.digest import CHALLENGE_LIMBS
 from verinfer.verifier.errors import CouldNotCheck, UsageError
-from verinfer.verifier.evidence import EZKL_KIND, Evidence, EzklProof
+from verinfer.verifier.evidence import EZKL_KIND, Evidence, Proof
 from verinfer.verifier.instances import from_field_hex, to_field_hex
 from verinfer.verifier.manifest import Manifest
 
@@ -97,7 +97,7 @@ class EzklProver:
                 data=data,
                 compiled=package.path("model.compiled"),
                 witness=witness,
-                tables=manifest.proof_system.run_args.lookup_range,
+                tables=manifest.ezkl.run_args.lookup_range,
             )
         except BaseException as error:
             witness.unlink(missing_ok=True)
@@ -157,9 +157,9 @@ class EzklProver:
         finally:
             witness.path.unlink(missing_ok=True)
         proof = read_proof(path)
-        if len(proof) != package.manifest.proof_system.proof_bytes:
+        if len(proof) != package.manifest.ezkl.proof_bytes:
             raise CouldNotCheck("artifact-torn", "EZKL wrote a proof of another length than this circuit's.")
-        return EzklProof.of(proof)
+        return Proof.of(proof)
 
 
 PROVERS: dict[str, Prover] = {"ezkl-halo2-kzg": EzklProver()}

@@ -73,7 +73,7 @@ def reproduce(
     Without `spec` nothing is said about names, labels, pre- and postprocessing: they are not in an ONNX file.
     Raises `Rejected` (``not-reproduced``) naming the first thing that differs.
     """
-    manifest, system = package.manifest, package.manifest.proof_system
+    manifest, system = package.manifest, package.manifest.ezkl
     require_suitable(targets, manifest.task)
     with tempfile.TemporaryDirectory(prefix="verinfer-reproduce-") as aside, naming_full_disk(Path(aside)):
         home = Path(aside)
@@ -102,7 +102,7 @@ def reproduce(
         _require_fine(manifest, network, light)
         scale, visibility = system.run_args.input_scale, manifest.visibility
         stages.rewrite_and_wrap(network, rewrites, scale, wrapped, light, visibility)
-        _same("the wrapped ONNX", files.digest_of(wrapped), manifest.wrapped_onnx)
+        _same("the wrapped ONNX", files.digest_of(wrapped), manifest.wrapped_onnx or "")
         on_progress("circuit", 0.0)
         _require_affordable(manifest, wrapped, heavy)
         circuit = stages.make_circuit(wrapped, system.run_args.to_json(), home, heavy)
@@ -150,7 +150,7 @@ def _adopted(network: Path, wanted: str, place: Workplace) -> tuple[Path, tuple[
 
 def _require_fine(manifest: Manifest, network: Path, place: Workplace) -> None:
     """Raise where numbers are so coarse that agreement on samples could only be an accident."""
-    args, names = manifest.proof_system.run_args, [item.name for item in manifest.rewrites]
+    args, names = manifest.ezkl.run_args, [item.name for item in manifest.rewrites]
     rules = [name for name in names if name != stages.LOWERING]
     if names not in (rules, [*rules, stages.LOWERING]):
         raise Rejected("not-reproduced", "A lowering is the last rewrite, and there is one at most.")
@@ -170,10 +170,10 @@ def _require_fine(manifest: Manifest, network: Path, place: Workplace) -> None:
 def _require_affordable(manifest: Manifest, wrapped: Path, place: Workplace) -> None:
     """Raise before a stranger's circuit takes this machine for hours."""
     hurried = replace(place, limits=place.limits._replace(wall_seconds=_COUNTING_SECONDS))
-    settings = count_rows(str(wrapped), [manifest.proof_system.run_args.to_json()], hurried)[0]
+    settings = count_rows(str(wrapped), [manifest.ezkl.run_args.to_json()], hurried)[0]
     if settings is None:
         raise Rejected("not-reproduced", "EZKL refuses the network with the recorded run args.")
-    uncompressed = manifest.proof_system.selectors is not None
+    uncompressed = manifest.ezkl.selectors is not None
     cost = predict(settings, load_coefficients(), uncompressed=uncompressed)
     if not fits(cost, usable_memory()) or cost.setup_seconds > _MOST_SETUP_SECONDS:
         raise CouldNotCheck(

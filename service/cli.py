@@ -103,7 +103,7 @@ def _announce(resources: Any, url: str) -> None:
     for package in resources.catalogue:
         model = package.manifest.model
         click.echo(f"  model     {model.name} {model.version}  circuit {package.digest}")
-        if package.bundle.provenance != "ceremony":
+        if package.bundle.insecure_srs:
             _warn(
                 f"INSECURE SRS: {model.name} {model.version} has a local SRS; whoever made it can forge proofs."
             )

@@ -31,6 +31,7 @@ from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import UsageError, VerinferError
 from verinfer.verifier.evm import solc
 from verinfer.verifier.evm.harden import Form
+from verinfer.verifier.manifest import EzklSystem
 
 from .data_folder import DataFolder
 from .errors import Refused
@@ -86,10 +87,12 @@ class Contracts:
     async def get(self, package: Package, form: Form | None = None) -> Content:
         """The contract of the package's circuit, of this form or of the one that fits, built if it is not there.
 
-        Raises `UsageError` (``inputs-hidden``), `Refused`: ``contract-building`` if it takes longer than an answer waits,
+        Raises `UsageError` (``not-on-chain``, ``inputs-hidden``), `Refused`: ``contract-building`` if it takes longer than an answer waits,
         ``contract-unsupported``, ``contract-too-large``, ``outputs-unlike``, or what else made the build fail.
         """
         wanted = (package.digest, form)
+        if not isinstance(package.manifest.proof_system, EzklSystem):
+            raise UsageError("not-on-chain")
         if package.manifest.visibility != "public":
             raise UsageError("inputs-hidden")
         if (found := self._there.get(wanted)) is not None:

@@ -24,7 +24,7 @@ MEDIA_TYPE = "application/problem+json"
 _CODES: dict[int, str] = {
     400: "idempotency-key-malformed json-invalid request-malformed",
     403: "origin-refused uploads-off",
-    404: "contract-too-large file-unknown inputs-hidden job-unknown model-unknown outputs-unlike path-unknown policy-unpublished"
+    404: "contract-too-large file-unknown inputs-hidden job-unknown model-unknown not-on-chain outputs-unlike path-unknown policy-unpublished"
     " receipt-unknown version-unknown",
     405: "method-not-allowed",
     408: "body-too-slow",
@@ -32,7 +32,7 @@ _CODES: dict[int, str] = {
     410: "circuit-gone",
     413: "too-large",
     415: "media-type-unsupported",
-    422: "dtype-mismatch idempotency-key-reused input-missing input-unknown mode-unknown nonce-malformed nonce-missing"
+    422: "dtype-mismatch idempotency-key-reused input-missing input-unknown mode-unknown nonce-malformed nonce-missing not-zero-knowledge"
     " output-not-finite output-unknown salt-malformed salt-missing salt-unexpected shape-mismatch value-not-finite"
     " value-not-integer value-not-number value-out-of-range"
     # of an upload
@@ -60,7 +60,7 @@ _CODES: dict[int, str] = {
     " chain-refused chain-reverted chain-too-slow chain-unreachable code-mismatch contract-differs contract-malformed"
     " node-missing not-deployed solc-failed solc-missing"
     # of our own proof system
-    " description-malformed security-too-low",
+    " description-malformed proof-system-not-accepted security-too-low system-unsuitable",
 }
 
 STATUS: dict[str, int] = {code: status for status, codes in _CODES.items() for code in codes.split()}

@@ -39,7 +39,7 @@ def of_circuit(
         else:
             shown[tensor.name] = {"hash": hashes[tensor.name]} if tensor.visibility == "hashed" else {}
     shown |= {name: {"value": list(values)} for name, values in outputs.items()}
-    runtime = {"kind": "circuit", "version": f"ezkl {manifest.proof_system.version}"}
+    runtime = {"kind": "circuit", "version": manifest.proof_system.runtime}
     return _encode(answer, manifest, runtime, shown, circuit=manifest.digest)
 
 

@@ -14,6 +14,7 @@ from verinfer.verifier import numbers
 from verinfer.verifier.digest import salt_limbs
 from verinfer.verifier.errors import UsageError
 from verinfer.verifier.manifest import Manifest, Tensor
+from verinfer.verifier.quantise import to_integers
 
 from .errors import Refused
 from .schemas import InputTensor
@@ -56,13 +57,9 @@ def quantise(
 
     Raises `UsageError` (``value-out-of-range``).
     """
-    bound = manifest.proof_system.bound
     return {
         tensor.name: (
-            *(
-                numbers.quantise(value, tensor.scale, bound=bound, field=f"{tensor.name}[{index}]")
-                for index, value in enumerate(values[tensor.name])
-            ),
+            *to_integers(manifest, tensor, values[tensor.name]),
             *(() if salt is None else salt_limbs(salt, tensor.name)),
         )
         for tensor in manifest.tensors("input")

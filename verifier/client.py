@@ -16,9 +16,10 @@ from typing import Any
 import httpx
 
 from . import preprocess, strict_json
+from .bundle import FILE_LIMITS, MANIFEST
 from .digest import is_hex32
 from .errors import CouldNotCheck, Malformed, UsageError
-from .manifest import Manifest
+from .manifest import MANIFEST_LIMIT, Manifest, parse_manifest
 from .receipt import RECEIPT_LIMIT
 from .statement import Mode
 from .wire import printable
@@ -114,10 +115,21 @@ def fetch_policy(client: httpx.Client, model: str) -> bytes:
     return send(client, "GET", f"/v1/models/{model}/policy", time.monotonic() + _FETCH_SECONDS)
 
 
-def fetch_bundle(client: httpx.Client, model: str, names: Sequence[str]) -> dict[str, bytes]:
-    """The files of the model's verify bundle; `bundle.open_bundle` compares them with a policy's pin."""
-    deadline = time.monotonic() + _FETCH_SECONDS
-    return {name: send(client, "GET", f"/v1/models/{model}/bundle/{name}", deadline) for name in names}
+def fetch_bundle(client: httpx.Client, model: str, deadline: float | None = None) -> dict[str, bytes]:
+    """The files of a verify bundle, as its manifest names them; `bundle.open_bundle` compares them with a policy's pin.
+
+    `model` is a name, or ``NAME/versions/VERSION``. Raises what `send` and `parse_manifest` raise.
+    """
+    deadline = deadline or time.monotonic() + _FETCH_SECONDS
+
+    def fetch(name: str, limit: int) -> bytes:
+        data = bytearray()
+        receive(client, "GET", f"/v1/models/{model}/bundle/{name}", deadline, data.extend, limit)
+        return bytes(data)
+
+    manifest = fetch(MANIFEST, MANIFEST_LIMIT)
+    limits = FILE_LIMITS[parse_manifest(manifest).proof_system.name]
+    return {MANIFEST: manifest, **{name: fetch(name, limit) for name, limit in limits.items()}}
 
 
 def wait_for_job(client: httpx.Client, job: str, deadline: float, on_progress: OnProgress) -> dict[str, Any]:

@@ -29,11 +29,15 @@ def is_hex32(text: str) -> bool:
 
 
 def challenge(nonce: str, statement_digest: str) -> tuple[int, ...]:
-    """The 16 limbs (each below 2^16) that a proof for this statement must carry as instances.
+    """The 16 limbs (each below 2^16) that an EZKL proof for this statement must carry as instances: big-endian pairs of bytes."""
+    return to_limbs(challenge_bytes(nonce, statement_digest))
 
-    ``SHA-256(tag ‖ nonce ‖ statement digest)``, big-endian pairs of bytes.
-    """
-    return _limbs(CHALLENGE_TAG + bytes.fromhex(nonce) + bytes.fromhex(statement_digest))
+
+def challenge_bytes(nonce: str, statement_digest: str) -> bytes:
+    """The 32 bytes that a proof for this statement is bound to: ``SHA-256(tag ‖ nonce ‖ statement digest)``."""
+    return hashlib.sha256(
+        CHALLENGE_TAG + bytes.fromhex(nonce) + bytes.fromhex(statement_digest)
+    ).digest()
 
 
 def salt_limbs(salt: str, tensor: str) -> tuple[int, ...]:
@@ -41,9 +45,9 @@ def salt_limbs(salt: str, tensor: str) -> tuple[int, ...]:
 
     ``SHA-256(tag ‖ salt ‖ name of the tensor)``, big-endian pairs of bytes: each tensor of a request has its own.
     """
-    return _limbs(SALT_TAG + bytes.fromhex(salt) + tensor.encode("ascii"))
+    return to_limbs(hashlib.sha256(SALT_TAG + bytes.fromhex(salt) + tensor.encode("ascii")).digest())
 
 
-def _limbs(data: bytes) -> tuple[int, ...]:
-    digest = hashlib.sha256(data).digest()
+def to_limbs(digest: bytes) -> tuple[int, ...]:
+    """Big-endian pairs of bytes, as numbers below 2^16."""
     return tuple(digest[2 * i] * 256 + digest[2 * i + 1] for i in range(len(digest) // 2))

@@ -66,6 +66,8 @@ CODES: dict[str, str] = {
     "visibility-mismatch": "The circuit shows more or less of its input than the one that was asked.",
     "proof-invalid": "The proof does not verify for this statement.",
     "security-too-low": "A proof of this kind is worth fewer bits than are required.",
+    "proof-system-not-accepted": "The circuit is of a proof system that the policy does not name.",
+    "not-zero-knowledge": "The mode promises a zero-knowledge proof, and the circuit's proof system makes none.",
     "proof-for-wrong-runtime": "A proof stands beside a statement that no circuit made.",
     "evidence-unsupported": "A kind of evidence that this verifier cannot check.",
     "evidence-missing": "Evidence that the policy requires is absent.",
@@ -113,6 +115,8 @@ CODES: dict[str, str] = {
     "service-too-slow": "The service did not answer in the time allowed.",
     # usage and bad input
     "usage": "The command's arguments do not fit together.",
+    "system-unsuitable": "This takes circuits of another proof system.",
+    "not-on-chain": "Contracts check the proofs of EZKL's circuits only.",
     "contract-too-large": "The contract has more bytes than a chain takes.",
     "inputs-hidden": "The circuit hides its input, and contracts take those with public inputs only.",
     "outputs-unlike": "The model's outputs have different scales, which the consumer contract does not know.",

@@ -16,10 +16,10 @@ from .errors import Malformed
 from .wire import Wire, validate
 
 EZKL_KIND = "proof/ezkl-halo2-kzg"
+SUMCHECK_KIND = "proof/verinfer-sc-1"
 
 RESERVED_KINDS = frozenset(
     {
-        "proof/verinfer-sc-1",
         "quote/tdx",
         "quote/sgx",
         "quote/sev-snp",
@@ -40,13 +40,13 @@ class Evidence(Wire):
     """Something that binds a statement's digest."""
 
 
-class EzklProof(Evidence):
-    """An EZKL proof, base64, without instances: the verifier builds those itself."""
+class Proof(Evidence):
+    """A proof of any system, base64, without instances: the verifier builds those itself."""
 
     proof: Annotated[Base64, Field(min_length=4)]
 
     @model_validator(mode="after")
-    def _strict_base64(self) -> EzklProof:
+    def _strict_base64(self) -> Proof:
         if base64.b64encode(self.data).decode("ascii") != self.proof:
             raise ValueError("base64 is not canonical")
         return self
@@ -57,7 +57,7 @@ class EzklProof(Evidence):
         return base64.b64decode(self.proof, validate=True)
 
     @classmethod
-    def of(cls, data: bytes) -> EzklProof:
+    def of(cls, data: bytes) -> Proof:
         """Evidence that carries these proof bytes."""
         return cls(proof=base64.b64encode(data).decode("ascii"))
 
@@ -66,7 +66,7 @@ class Unreadable(Evidence):
     """Evidence of a reserved kind; its content is not read."""
 
 
-KINDS: dict[str, type[Evidence]] = {EZKL_KIND: EzklProof}
+KINDS: dict[str, type[Evidence]] = {EZKL_KIND: Proof, SUMCHECK_KIND: Proof}
 
 
 def parse_evidence(kind: str, item: dict[str, Any]) -> Evidence:

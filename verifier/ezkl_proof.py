@@ -21,7 +21,7 @@ from .bundle import Bundle
 from .child import Child, ChildFailed
 from .digest import challenge
 from .errors import CODES, CouldNotCheck, Rejected
-from .evidence import Evidence, EzklProof
+from .evidence import Evidence, Proof
 from .instances import build_instances, to_field_hex
 from .jail import GIB, Limits
 from .statement import HashedTensor, PrivateTensor, Statement
@@ -130,9 +130,9 @@ class EzklCheck:
 
     def check(self, statement: Statement, bundle: Bundle, evidence: Evidence) -> None:
         """Return if the proof is valid for this statement; raises `Rejected` (``proof-invalid``) or `CouldNotCheck`."""
-        assert isinstance(evidence, EzklProof)
+        assert isinstance(evidence, Proof)
         proof = evidence.data
-        expected = bundle.manifest.proof_system.proof_bytes
+        expected = bundle.manifest.ezkl.proof_bytes
         if len(proof) != expected:
             # EZKL ignores trailing bytes, so length is ours to check.
             raise Rejected(
@@ -140,7 +140,7 @@ class EzklCheck:
             )
         manifest = bundle.manifest
         limbs = challenge(statement.predicate.nonce, statement.digest)
-        arguments: dict[str, object] = {"version": manifest.proof_system.version}
+        arguments: dict[str, object] = {"version": manifest.ezkl.version}
         if manifest.visibility == "hashed":
             arguments |= {
                 "hashed": [to_field_hex(limb) for limb in limbs],
@@ -168,6 +168,12 @@ class EzklCheck:
             return tuple(bytes.fromhex(text)[::-1].hex() for text in answer)
         except (TypeError, ValueError) as error:
             raise ChildFailed("child-no-answer") from error
+
+
+def circuit_files(bundle: Bundle) -> dict[str, bytes]:
+    """What the module ``_ezkl`` takes of a bundle, by the name of the argument."""
+    names = {"settings": "settings.json", "vk": "vk.key", "srs": "kzg1.srs"}
+    return {argument: bundle.files[name] for argument, name in names.items()}
 
 
 def _values(statement: Statement) -> dict[str, Sequence[int]]:
@@ -199,7 +205,7 @@ def _proof_file(proof: bytes, instances: Sequence[int]) -> bytes:
 
 
 def _write_files(directory: Path, proof: bytes, bundle: Bundle) -> dict[str, str]:
-    content = {"proof": proof, "settings": bundle.settings, "vk": bundle.vk, "srs": bundle.srs}
+    content = {"proof": proof, **circuit_files(bundle)}
     for name, data in content.items():
         files.write_scratch(directory / name, data)
     return {name: str(directory / name) for name in content}

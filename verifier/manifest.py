@@ -2,7 +2,7 @@
 
 Takes the bytes of ``manifest.json`` and gives a `Manifest`.
 Only things that a rebuild reproduces are in it (design, section 3).
-The part that a proof system adds is told apart by its name; EZKL's is the first.
+The part that a proof system adds is told apart by its name: EZKL's is here, that of verinfer-sc/1 in `sumcheck_system`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pydantic import Field, model_validator
 
 from . import strict_json
 from .digest import CHALLENGE_LIMBS, CHALLENGE_NAME, sha256
-from .errors import Malformed
+from .errors import Malformed, UsageError
 from .model_spec import InputSpec, OutputSpec
+from .sumcheck_system import SumcheckSystem
 from .wire import Dtype, Hex32, Integer, Items, Name, Natural, Positive, Shape, Text, Wire, validate
 
 MANIFEST_TYPE = "urn:verinfer:manifest:v1"
@@ -37,6 +38,9 @@ Visibility = Literal["public", "hashed", "private"]
 """What a proof shows of a circuit's inputs: their values; a Poseidon hash of the values and a salt; or nothing."""
 
 
+_Scale = Annotated[Integer, Field(ge=-64, le=64)]
+
+
 class Tensor(Wire):
     """One tensor of the instance layout, in the circuit's own order."""
 
@@ -44,7 +48,7 @@ class Tensor(Wire):
     role: Literal["input", "challenge", "output"]
     shape: Shape
     dtype: Dtype
-    scale: Annotated[Natural, Field(le=64)]
+    scale: _Scale
     visibility: Visibility
 
     @property
@@ -53,7 +57,6 @@ class Tensor(Wire):
         return prod(self.shape)
 
 
-_Scale = Annotated[Integer, Field(ge=-64, le=64)]
 MOST_ENTRIES = 1 << 20
 """Of a lookup table."""
 
@@ -111,9 +114,24 @@ class EzklSystem(Wire):
     proof_bytes: Positive
 
     @property
+    def runtime(self) -> str:
+        """What statements call this runtime."""
+        return f"ezkl {self.version}"
+
+    @property
+    def visibility(self) -> Visibility:
+        """What a proof shows of the inputs."""
+        return self.run_args.input_visibility
+
+    @property
     def bound(self) -> int:
         """Every value of the statement has a magnitude below this."""
         return min(int(self.run_args.decomp_base**self.run_args.decomp_legs), LARGEST_BOUND)
+
+    @property
+    def input_range(self) -> tuple[int, int]:
+        """The least and the largest integer that a statement may have as an input."""
+        return 1 - self.bound, self.bound - 1
 
     @model_validator(mode="after")
     def _holds_a_limb(self) -> EzklSystem:
@@ -147,11 +165,12 @@ class Manifest(Wire):
 
     type: Literal["urn:verinfer:manifest:v1"]
     model: ModelIdentity
-    wrapped_onnx: Hex32
+    wrapped_onnx: Hex32 | None = None
+    """Of the graph with the challenge, EZKL's alone."""
     rewrites: Items[Rewrite]
-    proof_system: EzklSystem
-    layout: Annotated[Items[Tensor], Field(min_length=3)]
-    quantisation: Literal["binary64-half-away-from-zero"]
+    proof_system: Annotated[EzklSystem | SumcheckSystem, Field(discriminator="name")]
+    layout: Annotated[Items[Tensor], Field(min_length=2)]
+    quantisation: Literal["binary64-half-away-from-zero", "binary64-half-away-from-zero-clamped"]
     task: Literal["classification", "regression"]
     inputs: Annotated[Items[InputSpec], Field(min_length=1)]
     outputs: Annotated[Items[OutputSpec], Field(min_length=1)]
@@ -162,9 +181,10 @@ class Manifest(Wire):
     @model_validator(mode="after")
     def _layout_is_the_models(self) -> Manifest:
         roles = [tensor.role for tensor in self.layout]
-        expected = ["input"] * len(self.inputs) + ["challenge"] + ["output"] * len(self.outputs)
-        if roles != expected:
-            raise ValueError("layout must be the inputs, one challenge, then the outputs")
+        # A proof of verinfer-sc/1 takes the challenge beside its tensors.
+        challenge = ["challenge"] if isinstance(self.proof_system, EzklSystem) else []
+        if roles != ["input"] * len(self.inputs) + challenge + ["output"] * len(self.outputs):
+            raise ValueError("layout must be the inputs, for EZKL one challenge, then the outputs")
         names = [tensor.name for tensor in self.layout if tensor.role != "challenge"]
         if names != [*(tensor.name for tensor in self.inputs), *(tensor.name for tensor in self.outputs)]:
             raise ValueError("layout does not have the tensors in the model's order")
@@ -183,6 +203,19 @@ class Manifest(Wire):
                 raise ValueError(f"layout has the unknown or repeated tensor {tensor.name}")
             elif (tensor.shape, tensor.dtype) != (batched_shape(spec.shape, self.samples), spec.dtype):
                 raise ValueError(f"layout and model differ about {tensor.name}")
+        return self
+
+    @model_validator(mode="after")
+    def _is_of_its_system(self) -> Manifest:
+        ezkl = isinstance(self.proof_system, EzklSystem)
+        if ezkl != (self.wrapped_onnx is not None):
+            raise ValueError("wrapped_onnx belongs to EZKL, and only there")
+        if ezkl != (self.quantisation == "binary64-half-away-from-zero"):
+            raise ValueError("verinfer-sc-1 clamps its inputs, and EZKL does not")
+        if ezkl and any(tensor.scale < 0 for tensor in self.layout):
+            raise ValueError("EZKL has no negative scales")
+        if not ezkl and (len(self.layout) != 2 or self.rewrites or self.batch is not None):
+            raise ValueError("verinfer-sc-1 takes one input and one output, no rewrites and no batch")
         return self
 
     @model_validator(mode="after")
@@ -206,9 +239,19 @@ class Manifest(Wire):
         return sha256(self.canonical())
 
     @property
+    def ezkl(self) -> EzklSystem:
+        """The proof system, where only EZKL's will do; raises `UsageError` (``system-unsuitable``)."""
+        if not isinstance(self.proof_system, EzklSystem):
+            raise UsageError(
+                "system-unsuitable",
+                f"This takes circuits of EZKL, and that of {self.model.name} is of {self.proof_system.name}.",
+            )
+        return self.proof_system
+
+    @property
     def visibility(self) -> Visibility:
         """What a proof shows of the inputs; outputs and challenge are public."""
-        return self.proof_system.run_args.input_visibility
+        return self.proof_system.visibility
 
     @property
     def samples(self) -> int:

@@ -33,6 +33,27 @@ def quantise(value: float, scale: int, *, bound: int, field: str) -> int:
 
     Raises `UsageError` (``value-not-finite``, ``value-out-of-range``).
     """
+    whole = _scaled(value, scale, bound, field)
+    if abs(whole) >= bound:
+        largest = math.ldexp(bound - 1, -scale)
+        raise UsageError(
+            "value-out-of-range",
+            f"{field}: {value!r} is beyond ±{largest:g}, the most this circuit holds.",
+            field=field,
+        )
+    return whole
+
+
+def quantise_clamped(value: float, scale: int, *, least: int, most: int, field: str) -> int:
+    """`value` at `scale` as an integer from `least` to `most`: what is beyond them becomes one of them.
+
+    Raises `UsageError` (``value-not-finite``).
+    """
+    return min(max(_scaled(value, scale, max(-least, most) + 1, field), least), most)
+
+
+def _scaled(value: float, scale: int, bound: int, field: str) -> int:
+    """``value · 2^scale`` rounded half away from zero; what binary64 cannot hold has the magnitude `bound`."""
     try:
         scaled = math.ldexp(finite(value, field=field), scale)
     except OverflowError:
@@ -41,14 +62,18 @@ def quantise(value: float, scale: int, *, bound: int, field: str) -> int:
     # Not floor(x + 0.5): that sum rounds 0.49999999999999994 up to 1.
     if abs(scaled) - whole >= 0.5:
         whole += 1
-    if whole >= bound:
-        largest = math.ldexp(bound - 1, -scale)
-        raise UsageError(
-            "value-out-of-range",
-            f"{field}: {value!r} is beyond ±{largest:g}, the most this circuit holds.",
-            field=field,
-        )
     return -whole if scaled < 0 else whole
+
+
+def to_binary64(value: float) -> str:
+    """The 16 hex digits of a binary64's big-endian bits."""
+    return struct.pack(">d", value).hex()
+
+
+def from_binary64(text: str) -> float:
+    """The number of `to_binary64`."""
+    number: float = struct.unpack(">d", bytes.fromhex(text))[0]
+    return number
 
 
 def dequantise(value: int, scale: int) -> float:

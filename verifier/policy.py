@@ -26,6 +26,7 @@ POLICY_LIMIT = 4 << 20
 FIRST_USE_TYPE = "urn:verinfer:first-use:v1"
 
 Requirement = Literal["signature", "proof", "quote"]
+System = Literal["ezkl-halo2-kzg", "verinfer-sc-1"]
 Relaxation = Literal["allow_insecure_srs", "allow_simulated_tee"]
 Origin = Literal["local", "owner", "owner-not-pinned", "operator"]
 
@@ -110,7 +111,7 @@ class Revoked(Wire):
 
 
 class Policy(Wire):
-    """A verifier's pins; every field is required."""
+    """A verifier's pins; every field is required, but for `proof_systems`: without it EZKL alone is accepted."""
 
     type: Literal["urn:verinfer:policy:v1"]
     serial: Positive
@@ -121,6 +122,7 @@ class Policy(Wire):
     max_age: Annotated[Positive, Field(le=10**10)]
     revoked: Revoked
     relaxations: Items[Relaxation]
+    proof_systems: Annotated[Items[System], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Policy:
@@ -129,7 +131,13 @@ class Policy(Wire):
         _refuse_repeats("issuers", [pin.id for pin in self.issuers])
         _refuse_repeats("require", self.require)
         _refuse_repeats("relaxations", self.relaxations)
+        _refuse_repeats("proof_systems", self.accepted_systems)
         return self
+
+    @property
+    def accepted_systems(self) -> tuple[System, ...]:
+        """The proof systems whose circuits count."""
+        return self.proof_systems or ("ezkl-halo2-kzg",)
 
     def issuer(self, key_id: str) -> IssuerPin | None:
         """The pin of this key, if there is one."""

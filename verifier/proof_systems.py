@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from .bundle import Bundle
-from .evidence import EZKL_KIND, Evidence
+from .evidence import EZKL_KIND, SUMCHECK_KIND, Evidence
 from .ezkl_proof import EzklCheck
 from .statement import Statement
+from .sumcheck_proof import SumcheckCheck
 
 
 class ProofSystem(Protocol):
@@ -28,10 +29,10 @@ class ProofSystem(Protocol):
     def hash_tensors(self, tensors: Sequence[Sequence[int]]) -> tuple[str, ...]:
         """The hash that the system's circuits show of each tensor, 64 hex digits as statements have it.
 
-        Raises `CouldNotCheck`.
+        Raises `CouldNotCheck`, `Rejected` (``visibility-mismatch``) where nothing is ever hashed.
         """
         ...
 
 
-SYSTEMS: dict[str, ProofSystem] = {EZKL_KIND: EzklCheck()}
-"""By kind of evidence; each starts a fresh child per check."""
+SYSTEMS: dict[str, ProofSystem] = {EZKL_KIND: EzklCheck(), SUMCHECK_KIND: SumcheckCheck()}
+"""By kind of evidence; EZKL's starts a fresh child per check."""

@@ -88,7 +88,7 @@ def check_settings(data: bytes, manifest: Manifest) -> None:
         raise Malformed("settings-malformed", "The settings are not in canonical form.")
     value = _parse(data)
     _same_fields(value, _FIELDS)
-    expected = _expected_run_args(manifest.proof_system)
+    expected = _expected_run_args(manifest.ezkl)
     _same_fields(value.get("run_args"), frozenset(expected))
     _compare(value.get("run_args"), expected)
     given = [tensor for tensor in manifest.layout if tensor.role != "output"]
@@ -98,7 +98,7 @@ def check_settings(data: bytes, manifest: Manifest) -> None:
     _compare(
         value,
         {
-            "version": manifest.proof_system.version,
+            "version": manifest.ezkl.version,
             "check_mode": "UNSAFE",
             "num_blinding_factors": None,
             "input_types": [_TYPES[tensor.dtype] for tensor in given],

@@ -16,7 +16,8 @@ CUT_BYTES = 4 + 4 * 64 + 2 * 128
 CEREMONY_CUT = "cafb2aa72c200ddc4e28aacabb8066e829207e2484b8d17059a566232f8a297b"
 """SHA-256 of the k=1 file of the perpetual powers of tau, from the public table that ezkl carries."""
 
-Provenance = Literal["ceremony", "insecure-local"]
+Provenance = Literal["ceremony", "insecure-local", "transparent"]
+"""``transparent``: the proof system has no SRS, and nobody a trapdoor."""
 
 
 def provenance(cut: bytes) -> Provenance:

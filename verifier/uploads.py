@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 
 from . import files, keys
-from .bundle import FILE_LIMITS, Bundle, open_bundle
-from .client import OnProgress, read_job, read_json, receive, send, wait_for_job
+from .bundle import Bundle, open_bundle
+from .client import OnProgress, fetch_bundle, read_job, read_json, receive, send, wait_for_job
 from .errors import CouldNotCheck, Malformed, Rejected, UsageError
 from .manifest import Visibility
 
@@ -99,7 +99,7 @@ def fetch(
     batch: int = 1,
     inputs: Visibility = "public",
 ) -> Bundle:
-    """Fetch into the new folder `out` what a rebuild and a policy need: ``verify/``, ``kzg.srs`` and ``service.pub.pem``.
+    """Fetch into the new folder `out` what a rebuild and a policy need: ``verify/``, ``service.pub.pem``, for EZKL ``kzg.srs``.
 
     `batch` and `inputs` are what was asked for, since a rebuild does not mind.
     Raises `UsageError` (``exists``), `Rejected` (``bundle-mismatch`` for files of another circuit, ``not-reproduced`` for one
@@ -108,15 +108,11 @@ def fetch(
     if out.exists():
         raise UsageError("exists", f"{out} exists; remove it, or choose another --out.")
     deadline = time.monotonic() + _FETCH_SECONDS
-    home = f"/v1/models/{built.model}/versions/{built.version}"
+    home = f"{built.model}/versions/{built.version}"
     with files.folder_aside(out.absolute()) as aside:
         folder = aside / "made"
         (folder / "verify").mkdir(parents=True)
-        content = {
-            name: _fetch_file(client, f"{home}/bundle/{name}", limit, deadline)
-            for name, limit in FILE_LIMITS.items()
-        }
-        bundle = open_bundle(content, built.circuit)
+        bundle = open_bundle(fetch_bundle(client, home, deadline), built.circuit)
         model = bundle.manifest.model
         if (model.name, model.version) != (built.model, built.version):
             raise Malformed("answer-malformed", "The service's circuit is of another model.")
@@ -124,24 +120,20 @@ def fetch(
         if found != (batch, inputs):
             message = f"The service built a circuit of {found[0]} samples with {found[1]} inputs, which was not asked for."
             raise Rejected("not-reproduced", message)
-        for name, data in content.items():
+        for name, data in bundle.files.items():
             files.write_atomically(folder / "verify" / name, data)
-        _fetch_srs(client, f"{home}/srs", bundle, folder / "kzg.srs", deadline, on_progress)
+        if bundle.provenance != "transparent":
+            path = f"/v1/models/{home}/srs"
+            _fetch_srs(client, path, bundle, folder / "kzg.srs", deadline, on_progress)
         files.write_atomically(folder / "service.pub.pem", _service_key(client, deadline))
         files.publish_folder(folder, out.absolute())
     return bundle
 
 
-def _fetch_file(client: httpx.Client, path: str, limit: int, deadline: float) -> bytes:
-    data = bytearray()
-    receive(client, "GET", path, deadline, data.extend, limit)
-    return bytes(data)
-
-
 def _fetch_srs(
     client: httpx.Client, path: str, bundle: Bundle, to: Path, deadline: float, on_progress: OnProgress
 ) -> None:
-    system = bundle.manifest.proof_system
+    system = bundle.manifest.ezkl
     size = _SRS_POINT * (1 << system.run_args.logrows) + _SRS_REST
     sent, digest = _Sent(size, on_progress, "fetching"), hashlib.sha256()
     with files.naming_trouble(to), to.open("xb") as file:

@@ -31,6 +31,8 @@ class Caveat(StrEnum):
     PROOF_OVERDUE = "proof-overdue"
     NOT_ATTESTED = "not-attested"
     PROOF_SYSTEM_OPEN_RISKS = "proof-system-open-risks"
+    PROOF_SYSTEM_UNAUDITED = "proof-system-unaudited"
+    INTEGRITY_ONLY_PROOF = "integrity-only-proof"
     INPUT_NOT_AUTHENTICATED = "input-not-authenticated"
     INPUT_NOT_CHECKED = "input-not-checked"
     INPUT_UNDISCLOSED = "input-undisclosed"
@@ -61,6 +63,8 @@ CAVEATS: dict[Caveat, str] = {
     Caveat.PROOF_OVERDUE: "the proof that this mode promises is overdue",
     Caveat.NOT_ATTESTED: "no quote: the mode promises trusted hardware, and nothing shows that there was any",
     Caveat.PROOF_SYSTEM_OPEN_RISKS: "EZKL and halo2 have open audit findings; later code is not audited",
+    Caveat.PROOF_SYSTEM_UNAUDITED: "verinfer-sc/1 is ours and new, and nobody outside has audited it",
+    Caveat.INTEGRITY_ONLY_PROOF: "the proof shows that the answer is right, and hides nothing: it may tell of weights and activations",
     Caveat.INPUT_NOT_AUTHENTICATED: "nothing says that the input is true of the world",
     Caveat.INPUT_NOT_CHECKED: "you gave no sample to compare the input with",
     Caveat.INPUT_UNDISCLOSED: "nothing says which input it was: the operator may have taken another than yours",

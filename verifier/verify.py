@@ -33,8 +33,10 @@ from .evidence import Evidence
 from .manifest import Manifest, Tensor, Visibility
 from .policy import CircuitPin, ModelPin, Policy, TrustedPolicy
 from .proof_systems import SYSTEMS, ProofSystem
+from .quantise import to_integers
 from .receipt import Receipt, parse_receipt
 from .statement import HashedTensor, InputTensor, Mode, Predicate, Statement, TensorValue
+from .sumcheck_system import SumcheckSystem
 from .verdict import Caveat, Claim, Input, Output, Verified
 from .wire import parse_time
 
@@ -42,6 +44,7 @@ CLOCK_SKEW = timedelta(seconds=60)
 """How far ahead of the verifier's clock an issuer's may be (design, section 4, step 4)."""
 
 _LATER_PROOF: tuple[Mode, ...] = ("tee+zk", "tee+proof")
+_ZERO_KNOWLEDGE: tuple[Mode, ...] = ("zk", "tee+zk")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,24 +152,32 @@ def _check_pins(predicate: Predicate, policy: Policy, expect: Expect, bundles: B
         raise Rejected("model-mismatch", f"The statement is about {model.name}, not {expect.model}.")
     circuit = _pinned_circuit(predicate, policy, model)
     bundle = open_bundle(bundles.read(circuit.digest), circuit.digest)
-    if bundle.provenance != "ceremony" and "allow_insecure_srs" not in policy.relaxations:
+    if bundle.insecure_srs and "allow_insecure_srs" not in policy.relaxations:
         raise Rejected("insecure-srs")
     manifest = bundle.manifest
+    system = manifest.proof_system
+    if system.name not in policy.accepted_systems:
+        raise Rejected(
+            "proof-system-not-accepted",
+            f"The circuit is of {system.name}; the policy accepts {', '.join(policy.accepted_systems)}.",
+        )
+    if isinstance(system, SumcheckSystem) and predicate.mode in _ZERO_KNOWLEDGE:
+        raise Rejected(
+            "not-zero-knowledge",
+            f"The mode {predicate.mode} promises a zero-knowledge proof, and {system.name} makes none: ask for proof.",
+        )
     if manifest.model != predicate.model:
         raise Rejected("tensors-mismatch", "The statement's model is not the one of the manifest.")
-    if (
-        predicate.runtime.kind == "circuit"
-        and predicate.runtime.version != f"ezkl {manifest.proof_system.version}"
-    ):
-        raise Rejected("runtime-not-pinned", "The statement's runtime is not the one of the manifest.")
     by_circuit = predicate.runtime.kind == "circuit"
+    if by_circuit and predicate.runtime.version != system.runtime:
+        raise Rejected("runtime-not-pinned", "The statement's runtime is not the one of the manifest.")
     if expect.visibility not in (None, manifest.visibility):
         raise Rejected(
             "visibility-mismatch", f"The circuit's inputs are {manifest.visibility}, not {expect.visibility}."
         )
-    bound = manifest.proof_system.bound if by_circuit else None
-    _check_tensors(predicate.input, manifest.tensors("input"), bound)
-    _check_tensors(predicate.output, manifest.tensors("output"), bound)
+    _check_tensors(predicate.input, manifest.tensors("input"), system.input_range if by_circuit else None)
+    bounds = (1 - system.bound, system.bound - 1) if by_circuit else None
+    _check_tensors(predicate.output, manifest.tensors("output"), bounds)
     return _Pinned(model, circuit if by_circuit else None, bundle)
 
 
@@ -191,7 +202,7 @@ def _pinned_circuit(predicate: Predicate, policy: Policy, model: ModelPin) -> Ci
     return usable[0]
 
 
-def _check_tensors(actual: Sequence[InputTensor], pinned: Sequence[Tensor], bound: int | None) -> None:
+def _check_tensors(actual: Sequence[InputTensor], pinned: Sequence[Tensor], bounds: tuple[int, int] | None) -> None:
     if [tensor.name for tensor in actual] != [tensor.name for tensor in pinned]:
         raise Rejected("tensors-mismatch", "Other tensors, or another order, than in the manifest.")
     for mine, theirs in zip(pinned, actual, strict=True):
@@ -206,7 +217,7 @@ def _check_tensors(actual: Sequence[InputTensor], pinned: Sequence[Tensor], boun
             map(isfinite, numbers.decode(theirs.value, theirs.dtype))
         ):
             raise Rejected("tensors-mismatch", f"{mine.name}: NaN or infinity is no answer.", field=mine.name)
-        if bound is not None and any(abs(value) >= bound for value in _integers(theirs)):
+        if bounds is not None and any(not bounds[0] <= value <= bounds[1] for value in _integers(theirs)):
             raise Rejected(
                 "tensors-mismatch", f"{mine.name}: a value is beyond the circuit's range.", field=mine.name
             )
@@ -222,10 +233,7 @@ def _check_sample(
         manifest.tensors("input"), manifest.inputs, predicate.input, strict=True
     ):
         values = preprocess.to_input(spec, sample[spec.name], manifest.samples)
-        integers = tuple(
-            numbers.quantise(value, tensor.scale, bound=manifest.proof_system.bound, field=spec.name)
-            for value in values
-        )
+        integers = to_integers(manifest, tensor, values)
         if isinstance(claimed, TensorValue):
             mine = numbers.encode(values, tensor.dtype) if isinstance(claimed.value, str) else integers
             if mine != claimed.value:
@@ -358,7 +366,7 @@ def _reproduced(policy: TrustedPolicy, pinned: _Pinned) -> bool:
 def _claims(policy: TrustedPolicy, expect: Expect, pinned: _Pinned, *, proven: bool) -> list[Claim]:
     claims = [Claim.SIGNED_BY_ISSUER]
     # Who makes an SRS can forge proofs: an operator that allows its own proves nothing with it.
-    if proven and not (policy.origin == "operator" and pinned.bundle.provenance != "ceremony"):
+    if proven and not (policy.origin == "operator" and pinned.bundle.insecure_srs):
         hidden = pinned.bundle.manifest.visibility == "private"
         claims.append(Claim.COMPUTED_ON_UNDISCLOSED_INPUT if hidden else Claim.COMPUTED_BY_CIRCUIT)
         if _reproduced(policy, pinned):
@@ -382,15 +390,18 @@ def _caveats(
     overdue = predicate.prove_by is not None and now > parse_time(predicate.prove_by)
     later = predicate.mode in _LATER_PROOF
     visibility = pinned.bundle.manifest.visibility
+    ours = isinstance(pinned.bundle.manifest.proof_system, SumcheckSystem)
     conditions = {
-        Caveat.INSECURE_SRS: proven and pinned.bundle.provenance != "ceremony",
+        Caveat.INSECURE_SRS: proven and pinned.bundle.insecure_srs,
         Caveat.MODEL_EQUIVALENCE_NOT_CHECKED: pinned.circuit is not None and not _reproduced(policy, pinned),
         # A proof that is promised is none.
         Caveat.NOT_PROVEN: not proven,
         Caveat.PROOF_PENDING: not proven and later and not overdue,
         Caveat.PROOF_OVERDUE: not proven and later and overdue,
         Caveat.NOT_ATTESTED: predicate.mode.startswith("tee"),
-        Caveat.PROOF_SYSTEM_OPEN_RISKS: proven,
+        Caveat.PROOF_SYSTEM_OPEN_RISKS: proven and not ours,
+        Caveat.PROOF_SYSTEM_UNAUDITED: proven and ours,
+        Caveat.INTEGRITY_ONLY_PROOF: proven and ours,
         Caveat.INPUT_NOT_AUTHENTICATED: True,
         Caveat.INPUT_NOT_CHECKED: expect.sample is None and visibility != "private",
         Caveat.INPUT_UNDISCLOSED: visibility == "private",

@@ -93,7 +93,7 @@ def ours(model: Model, home: Path) -> Contestant:
         srs=package.path("kzg.srs"),
         inputs=[_fields(model, package.manifest, index) for index in range(len(model.fp32))],
         seconds={name: seconds[name] for name in before},
-        uncompressed=package.manifest.proof_system.selectors is not None,
+        uncompressed=package.manifest.ezkl.selectors is not None,
     )
 
 

@@ -21,7 +21,7 @@ from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
 from verinfer.circuits.prove import prover_for
 from verinfer.verifier.digest import challenge
-from verinfer.verifier.evidence import EzklProof
+from verinfer.verifier.evidence import Proof
 from verinfer.verifier.evm import calldata, price
 from verinfer.verifier.evm.build import CODE_LIMIT, Contract, compile_verifier
 from verinfer.verifier.evm.calldata import Layout, OnChainProof
@@ -87,7 +87,7 @@ def measure(package: Package, sample: Any, own: Mapping[str, Compiled], say: Say
         }
     return {
         "circuit": package.digest,
-        "logrows": manifest.proof_system.run_args.logrows,
+        "logrows": manifest.ezkl.run_args.logrows,
         "inputs": layout.inputs,
         "outputs": layout.outputs,
         "instances": layout.inputs + 16 + layout.outputs,
@@ -139,7 +139,7 @@ def _prove(package: Package, values: Values, nonce: str) -> OnChainProof:
         place = Workplace(directory=Path(directory), limits=heavy_limits())
         witness = prover.forward(package, values, place)
         evidence = prover.prove(package, witness, limbs, place, lambda _phase, _share: None)
-    assert isinstance(evidence, EzklProof)
+    assert isinstance(evidence, Proof)
     vector = build_instances(package.manifest.layout, {**values, **witness.outputs}, limbs)
     return OnChainProof(evidence.data, elements(vector), _STATEMENT)
 

@@ -72,7 +72,7 @@ def _model(name: str, home: Path, say: Callable[[str], None]) -> dict[str, Any]:
     package = compile_model(
         ZOO / name, home / "package", srs=None, insecure_srs=True, on_progress=lambda _phase, _share: None
     )
-    args = package.manifest.proof_system.run_args
+    args = package.manifest.ezkl.run_args
     bare = _bare_prover(package, home)
     with serving(package.folder, home) as url, httpx.Client(base_url=url, timeout=150.0) as http:
         _verinfer(
@@ -102,7 +102,7 @@ def _model(name: str, home: Path, say: Callable[[str], None]) -> dict[str, Any]:
         children.close()
     return {
         "logrows": args.logrows,
-        "proof_bytes": package.manifest.proof_system.proof_bytes,
+        "proof_bytes": package.manifest.ezkl.proof_bytes,
         "bare_prove": bare_samples.to_json(),
         "service": service_samples.to_json(),
         "service_over_bare": service_samples.median / bare_samples.median,
@@ -150,7 +150,7 @@ def _bare_prover(package: Package, home: Path) -> Callable[[], float]:
         data=data,
         compiled=package.path("model.compiled"),
         witness=witness,
-        tables=package.manifest.proof_system.run_args.lookup_range,
+        tables=package.manifest.ezkl.run_args.lookup_range,
     )
     assert prover_for(package.manifest).kind == EZKL_KIND
 

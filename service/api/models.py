@@ -12,7 +12,6 @@ from starlette.concurrency import run_in_threadpool
 from verinfer.circuits import on_chain
 from verinfer.circuits.card_page import POLICY, page
 from verinfer.circuits.package import Package
-from verinfer.verifier.bundle import FILE_LIMITS
 
 from ..errors import Refused
 from ..parts import Parts, UseParts
@@ -65,8 +64,8 @@ async def manifest(parts: UseParts, name: str, version: str | None = None) -> Re
 async def bundle(parts: UseParts, name: str, file: str, version: str | None = None) -> FileResponse:
     """One file of the verify bundle."""
     package = await parts.find(name, version)
-    if file not in FILE_LIMITS:
-        raise Refused("file-unknown", f"The files are {', '.join(FILE_LIMITS)}.")
+    if file not in package.bundle.files:
+        raise Refused("file-unknown", f"The files are {', '.join(package.bundle.files)}.")
     return FileResponse(package.path("verify") / file, media_type="application/octet-stream")
 
 
@@ -108,6 +107,6 @@ def _describe(package: Package) -> dict[str, Any]:
         "modes": ["none", "zk", "proof"] if manifest.visibility == "public" else ["zk", "proof"],
         "infer": f"/v2/models/{manifest.model.name}/versions/{manifest.model.version}/infer",
         **{part: f"{home}/{part}" for part in ("card", "contract", "manifest", "policy")},
-        "bundle": [f"{home}/bundle/{file}" for file in FILE_LIMITS],
+        "bundle": [f"{home}/bundle/{file}" for file in package.bundle.files],
         "srs_file": f"{home}/srs",
     }

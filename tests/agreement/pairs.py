@@ -12,7 +12,7 @@ from typing import Any
 
 from verinfer.verifier.bundle import Bundle, open_bundle, read_files
 from verinfer.verifier.digest import challenge
-from verinfer.verifier.evidence import EZKL_KIND, EzklProof
+from verinfer.verifier.evidence import EZKL_KIND, Proof
 from verinfer.verifier.evm.words import elements
 from verinfer.verifier.instances import BN254_SCALAR_FIELD, build_instances
 from verinfer.verifier.receipt import Receipt, parse_receipt
@@ -93,7 +93,7 @@ def _with(statement: Statement, **changes: Any) -> Statement:
 
 def _pair(bundle: Bundle, case: str, statement: Statement) -> Honest:
     evidence = _receipt(case).evidence[EZKL_KIND]
-    assert isinstance(evidence, EzklProof)
+    assert isinstance(evidence, Proof)
     manifest, limbs = bundle.manifest, challenge(statement.predicate.nonce, statement.digest)
     (input_,), (output,) = manifest.tensors("input"), manifest.tensors("output")
     values = {

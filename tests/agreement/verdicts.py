@@ -18,12 +18,12 @@ from verinfer.verifier import files
 from verinfer.verifier.bundle import Bundle
 from verinfer.verifier.child import Child, ChildFailed
 from verinfer.verifier.errors import Rejected
-from verinfer.verifier.evidence import EzklProof
+from verinfer.verifier.evidence import Proof
 from verinfer.verifier.evm import calldata
 from verinfer.verifier.evm.build import Contract
 from verinfer.verifier.evm.calldata import OnChainProof
 from verinfer.verifier.evm.harden import Form
-from verinfer.verifier.ezkl_proof import VERIFY_LIMITS, EzklCheck
+from verinfer.verifier.ezkl_proof import VERIFY_LIMITS, EzklCheck, circuit_files
 
 from ..unit.verifier.evm.chain import Chain, Reverted
 from .pairs import statement_of
@@ -96,11 +96,11 @@ class Verifiers:
         circuit = case.base.circuit
         known = [case.base, *(pair for pair in self._pairs if pair.circuit == circuit)]
         bundle, statement = self._bundles[circuit], statement_of(case.instances, known)
-        asked = statement is not None and len(case.proof) == bundle.manifest.proof_system.proof_bytes
+        asked = statement is not None and len(case.proof) == bundle.manifest.ezkl.proof_bytes
         python = False
         if statement is not None:
             try:
-                self._check.check(statement, bundle, EzklProof.of(case.proof))
+                self._check.check(statement, bundle, Proof.of(case.proof))
                 python = True
             except (Rejected, ValidationError):
                 # The latter: no receipt holds an empty proof.
@@ -135,17 +135,12 @@ class Verifiers:
             "timestamp": None,
             "version": None,
         }
-        content = {
-            "proof": json.dumps(proof).encode(),
-            "settings": bundle.settings,
-            "vk": bundle.vk,
-            "srs": bundle.srs,
-        }
+        content = {"proof": json.dumps(proof).encode(), **circuit_files(bundle)}
         with self._children.child() as (child, directory):
             for name, data in content.items():
                 files.write_scratch(directory / name, data)
             paths = {name: str(directory / name) for name in content}
-            version = bundle.manifest.proof_system.version
+            version = bundle.manifest.ezkl.version
             try:
                 return child.call("verify", {**paths, "version": version}) is True
             except ChildFailed as failure:

@@ -541,7 +541,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         bmi, cancer = build("bmi", home / "bmi"), build("breast_cancer", home / "cancer")
-        rescaled = build("bmi", home / "rescaled", scale=bmi.manifest.proof_system.run_args.input_scale - 1)
+        rescaled = build("bmi", home / "rescaled", scale=bmi.manifest.ezkl.run_args.input_scale - 1)
         world = World(
             key=Ed25519PrivateKey.generate(),
             second=Ed25519PrivateKey.generate(),

@@ -90,7 +90,7 @@ class _Circuit:
         return {
             "issuer": key_id(self.key),
             "model": package.manifest.model.to_json(),
-            "runtime": {"kind": "circuit", "version": f"ezkl {package.manifest.proof_system.version}"},
+            "runtime": {"kind": "circuit", "version": package.manifest.proof_system.runtime},
             "circuit": package.digest,
             "input": [shown],
             "output": [tensor(package, "output", outputs)],

@@ -131,7 +131,7 @@ def predicate_of(world: World, package: Package, inputs: list[int], outputs: lis
     return {
         "issuer": key_id(world.key),
         "model": package.manifest.model.to_json(),
-        "runtime": {"kind": "circuit", "version": f"ezkl {package.manifest.proof_system.version}"},
+        "runtime": {"kind": "circuit", "version": package.manifest.proof_system.runtime},
         "circuit": package.digest,
         "input": [tensor(package, "input", inputs)],
         "output": [tensor(package, "output", outputs)],

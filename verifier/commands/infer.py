@@ -11,7 +11,7 @@ import httpx
 
 from .. import client as service
 from .. import files, keys, report
-from ..bundle import FILE_LIMITS, BundleFolder, open_bundle
+from ..bundle import BundleFolder, open_bundle
 from ..digest import is_hex32, sha256
 from ..errors import Rejected, UsageError, VerinferError
 from ..evm.opened import read_request
@@ -181,13 +181,13 @@ def _first_use(http: httpx.Client, model: str | None, home: Path) -> tuple[Trust
     marked = mark_first_use(service.fetch_policy(http, model), at=datetime.now(UTC))
     trusted = parse_policy(marked)
     pins = choose_model(trusted.policy, model)
-    content = service.fetch_bundle(http, model, tuple(FILE_LIMITS))
-    circuit = open_bundle(content, sha256(content["manifest.json"])).circuit
-    if pins.circuit(circuit) is None:
+    content = service.fetch_bundle(http, model)
+    bundle = open_bundle(content, sha256(content["manifest.json"]))
+    if pins.circuit(bundle.circuit) is None:
         raise Rejected("circuit-not-pinned", "The service's bundle is not of a circuit in its own policy.")
-    folder = home / BUNDLES / circuit
+    folder = home / BUNDLES / bundle.circuit
     files.make_folder(folder)
-    for name, file in content.items():
+    for name, file in bundle.files.items():
         files.write_atomically(folder / name, file)
     try:
         files.write_new(path, marked)

@@ -86,7 +86,7 @@ def init(
         # Its serial and its owner's signature would be gone.
         raise UsageError("exists", f"{out} exists; choose another --out, or remove it.")
     bundles = [_read_bundle(package) for package in packages]
-    insecure = [bundle for bundle in bundles if bundle.provenance != "ceremony"]
+    insecure = [bundle for bundle in bundles if bundle.insecure_srs]
     if insecure and not allow_insecure_srs:
         name = insecure[0].manifest.model.name
         raise UsageError("usage", f"{name} has an insecure local SRS; for a trial, say --allow-insecure-srs.")
@@ -123,10 +123,10 @@ def init(
         },
         code="policy-malformed",
     )
-    for package, bundle in zip(packages, bundles, strict=True):
+    for bundle in bundles:
         home = out.parent / BUNDLES / bundle.circuit
         files.make_folder(home)
-        for name, data in read_files(package / "verify").items():
+        for name, data in bundle.files.items():
             files.write_atomically(home / name, data)
     files.write_atomically(out, policy.canonical() + b"\n")
     click.echo(

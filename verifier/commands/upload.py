@@ -111,7 +111,7 @@ def command(
         f"saved {out}: its verify bundle, its SRS, and the key that the service says is its own, {key}",
         *(
             ["INSECURE SRS: whoever made it can forge proofs; for trials only"]
-            if bundle.provenance != "ceremony"
+            if bundle.insecure_srs
             else []
         ),
         "",
@@ -181,7 +181,7 @@ def _steps(model: Path, out: Path, bundle: Bundle, **wishes: Any) -> list[str]:
         str(out / "service.pub.pem"),
         "--reproduced",
     ]
-    if bundle.provenance != "ceremony":
+    if bundle.insecure_srs:
         policy.append("--allow-insecure-srs")
     sign = ["verinfer", "policy", "sign", "policy.json", "--key", "owner.pem"]
     return [shlex.join(step) for step in (check, policy, sign)]

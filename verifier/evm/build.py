@@ -18,6 +18,7 @@ from .. import child, files
 from ..bundle import Bundle
 from ..child import ChildFailed
 from ..errors import CouldNotCheck, UsageError
+from ..ezkl_proof import circuit_files
 from ..jail import GIB, Limits
 from . import solc
 from .harden import Form, contract_name
@@ -89,7 +90,7 @@ def build_contract(bundle: Bundle, *, form: Form | None = None) -> Contract:
 
 def _reusable(bundle: Bundle) -> Contract:
     contract = compile_verifier(bundle, "reusable")
-    version = bundle.manifest.proof_system.version
+    version = bundle.manifest.ezkl.version
     expected = REUSABLE_CODE_HASH.get(version)
     if contract.code_hash != expected:
         raise CouldNotCheck(
@@ -120,7 +121,7 @@ def vka_of(bundle: Bundle) -> tuple[bytes, ...]:
 
 def _ask(bundle: Bundle, function: str, arguments: Mapping[str, Any]) -> str:
     """One text from EZKL, from a child with the bundle's files."""
-    content = {"settings": bundle.settings, "vk": bundle.vk, "srs": bundle.srs}
+    content = circuit_files(bundle)
     with tempfile.TemporaryDirectory(prefix="verinfer-contract-") as name:
         directory = Path(name)
         for file, data in content.items():
@@ -130,7 +131,7 @@ def _ask(bundle: Bundle, function: str, arguments: Mapping[str, Any]) -> str:
             function,
             {
                 **{file: str(directory / file) for file in content},
-                "version": bundle.manifest.proof_system.version,
+                "version": bundle.manifest.ezkl.version,
                 **arguments,
             },
             limits=_LIMITS,

@@ -12,9 +12,9 @@ from eth_abi.abi import encode
 
 from ..digest import challenge
 from ..errors import Rejected, UsageError
-from ..evidence import EZKL_KIND, EzklProof
+from ..evidence import EZKL_KIND, Proof
 from ..instances import build_instances
-from ..manifest import Manifest
+from ..manifest import EzklSystem, Manifest
 from ..receipt import Receipt
 from ..statement import Statement, TensorValue
 from .words import elements, selector
@@ -43,7 +43,10 @@ class Layout:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Layout:
-        """The circuit's; raises `UsageError` (``inputs-hidden``, ``outputs-unlike``) where a consumer cannot take it."""
+        """The circuit's; raises `UsageError` (``not-on-chain``, ``inputs-hidden``, ``outputs-unlike``) where a consumer cannot take it."""
+        if not isinstance(manifest.proof_system, EzklSystem):
+            name = manifest.proof_system.name
+            raise UsageError("not-on-chain", f"Contracts check EZKL's proofs, and this circuit's are of {name}.")
         if manifest.visibility != "public":
             raise UsageError(
                 "inputs-hidden",
@@ -80,9 +83,9 @@ def proof_of(receipt: Receipt, manifest: Manifest) -> OnChainProof:
     if statement.predicate.circuit != manifest.digest:
         raise Rejected("circuit-not-pinned", "The receipt is of another circuit than the contract.")
     evidence = receipt.evidence.get(EZKL_KIND)
-    if not isinstance(evidence, EzklProof):
+    if not isinstance(evidence, Proof):
         raise Rejected("evidence-missing", "The receipt has no proof yet, and a contract takes nothing else.")
-    expected = manifest.proof_system.proof_bytes
+    expected = manifest.ezkl.proof_bytes
     if len(evidence.data) != expected:
         raise Rejected(
             "proof-invalid", f"The proof has {len(evidence.data)} bytes; this circuit's have {expected}."

@@ -185,7 +185,7 @@ def _require_code(descriptor: Descriptor, manifest: Manifest, content: Mapping[s
     for name, digest in found.items():
         if getattr(descriptor, name) != digest:
             raise Malformed("contract-malformed", f"{name} is not that of the files beside it.", field=name)
-    if reusable and descriptor.code_hash != REUSABLE_CODE_HASH.get(manifest.proof_system.version):
+    if reusable and descriptor.code_hash != REUSABLE_CODE_HASH.get(manifest.ezkl.version):
         raise Rejected("code-mismatch", "The reusable verifier in this folder is not the hardened one.")
 
 
@@ -285,14 +285,14 @@ def describe(
             "type": CONTRACT_TYPE,
             "circuit": bundle.circuit,
             "model": manifest.model.to_json(),
-            "proof_system": f"{manifest.proof_system.name} {manifest.proof_system.version}",
+            "proof_system": f"{manifest.ezkl.name} {manifest.ezkl.version}",
             "srs": bundle.provenance,
             "form": contract.form,
             "contract": contract.name,
             "code_hash": contract.code_hash,
             **vka,
             "model_pin": contract.model_pin,
-            "proof_bytes": manifest.proof_system.proof_bytes,
+            "proof_bytes": manifest.ezkl.proof_bytes,
             "layout": [tensor.to_json() for tensor in manifest.layout],
             "instances": sum(tensor.size for tensor in manifest.layout),
             "inputs": layout.inputs,

@@ -19,6 +19,7 @@ from ..digest import sha256
 from ..errors import CouldNotCheck, Malformed, Rejected, UsageError
 from ..wire import validate
 from .build import Contract, source_of, vka_of
+from .calldata import Layout
 from .descriptor import (
     DESCRIPTOR,
     FILE_LIMIT,
@@ -57,12 +58,13 @@ def fetch_contract(
 
     `manifest`: the bundle's file. `code_hash`: of a single verifier, in hex; the reusable one's is in verinfer.
     `on_step` hears what is being done, again and again while the service builds.
-    Raises `UsageError` (``exists``, ``usage`` without a hash that is needed), `Rejected` (``code-mismatch``, ``insecure-srs``),
+    Raises `UsageError` (``exists``, ``not-on-chain``, ``usage`` without a hash that is needed), `Rejected` (``code-mismatch``, ``insecure-srs``),
     `Malformed` (``answer-malformed``, ``contract-malformed``), and what `client.send` raises.
     """
     if out.exists():
         raise UsageError("exists", f"{out} exists; remove it, or give another --out.")
-    if bundle.provenance != "ceremony" and not allow_insecure_srs:
+    Layout.of(bundle.manifest)
+    if bundle.insecure_srs and not allow_insecure_srs:
         raise Rejected(
             "insecure-srs",
             "The circuit has an insecure local SRS: whoever made it can forge proofs. For a trial give --allow-insecure-srs.",

@@ -25,12 +25,12 @@ def make_contract(
 ) -> Descriptor:
     """Make the folder `out` of the bundle whose files are `content`; `on_step` hears what is being done.
 
-    Raises `UsageError` (``exists``, ``inputs-hidden``, ``outputs-unlike``, ``contract-too-large``), `Rejected`
+    Raises `UsageError` (``exists``, ``not-on-chain``, ``inputs-hidden``, ``outputs-unlike``, ``contract-too-large``), `Rejected`
     (``insecure-srs``), `CouldNotCheck` (``node-missing``, ``solc-missing``, ``contract-differs``, …) or `ChildFailed`.
     """
     bundle = open_bundle(content, sha256(content["manifest.json"]))
     Layout.of(bundle.manifest)
-    if bundle.provenance != "ceremony" and not allow_insecure_srs:
+    if bundle.insecure_srs and not allow_insecure_srs:
         raise Rejected(
             "insecure-srs",
             "The circuit has an insecure local SRS: whoever made it can forge proofs, and would be paid for them. "

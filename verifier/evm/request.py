@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from eth_abi.abi import encode
 
-from .. import numbers, preprocess
+from .. import preprocess
 from ..manifest import Manifest
+from ..quantise import to_integers
 from ..samples import Sample
 from .words import keccak256, packed
 
@@ -52,14 +53,12 @@ def input_hash(manifest: Manifest, values: Mapping[str, Sequence[int]]) -> str:
     return keccak256(b"".join(packed(values[tensor.name]) for tensor in manifest.tensors("input"))).hex()
 
 
-def quantised(manifest: Manifest, sample: Sample) -> dict[str, list[int]]:
+def quantised(manifest: Manifest, sample: Sample) -> dict[str, tuple[int, ...]]:
     """A raw sample as the circuit's integers, by input; raises `UsageError` as verification does."""
     preprocess.check_names(manifest.inputs, sample)
-    bound = manifest.proof_system.bound
     return {
-        tensor.name: [
-            numbers.quantise(value, tensor.scale, bound=bound, field=spec.name)
-            for value in preprocess.to_input(spec, sample[spec.name], manifest.samples)
-        ]
+        tensor.name: to_integers(
+            manifest, tensor, preprocess.to_input(spec, sample[spec.name], manifest.samples)
+        )
         for tensor, spec in zip(manifest.tensors("input"), manifest.inputs, strict=True)
     }

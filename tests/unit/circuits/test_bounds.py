@@ -108,7 +108,7 @@ def test_many_outputs_come_in_several_answers(
     values = stages.read_samples(samples, manifest, place)
     reference = Reference(manifest, values, stages.run_fp32(network, manifest, values, place))
     settings = stages.Circuit(quick_package.path("verify/settings.json"), network).description
-    wrapped, args = str(quick_package.path("wrapped.onnx")), manifest.proof_system.run_args.to_json()
+    wrapped, args = str(quick_package.path("wrapped.onnx")), manifest.ezkl.run_args.to_json()
     whole = calibrate.measure(wrapped, args, settings, reference, place)
     calls: list[str] = []
     ask = Workplace.ezkl

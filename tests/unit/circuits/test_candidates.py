@@ -64,7 +64,7 @@ def test_some_counts_are_too_close_to_the_edge() -> None:
 
 def test_the_chosen_settings_are_steady(quick_package: Package, place: Workplace) -> None:
     """What was published is what a rebuild gets, a few rows more or less."""
-    run_args = quick_package.manifest.proof_system.run_args.to_json()
+    run_args = quick_package.manifest.ezkl.run_args.to_json()
     (settings,) = count_rows(str(quick_package.path("wrapped.onnx")), [run_args], place)
     assert settings is not None
     assert is_steady(settings)

@@ -61,7 +61,7 @@ def test_the_package_describes_the_model(bmi_package: Package) -> None:
 
 def test_the_same_model_gives_the_same_keys(bmi_package: Package, tmp_path: Path) -> None:
     """Twenty rebuilds, each in processes of its own, give the manifest's settings and vk every time."""
-    system = bmi_package.manifest.proof_system
+    system = bmi_package.manifest.ezkl
     srs = open_srs(bmi_package.path("kzg.srs"))
 
     def rebuild(index: int) -> tuple[str, str]:
@@ -93,9 +93,9 @@ def test_a_column_for_each_selector_is_part_of_the_identity(
     """Such a circuit has another manifest and a shorter vk, proves and verifies, and is reproduced as the manifest says."""
     monkeypatch.setattr(building, "prefers_uncompressed", lambda _settings, *, evm: not evm)
     apart = compile_model(quick, tmp_path / "apart", srs=None, insecure_srs=True, on_progress=_quiet)
-    assert quick_package.manifest.proof_system.selectors is None
-    assert apart.manifest.proof_system.selectors == "uncompressed"
-    assert len(apart.bundle.vk) < len(quick_package.bundle.vk)
+    assert quick_package.manifest.ezkl.selectors is None
+    assert apart.manifest.ezkl.selectors == "uncompressed"
+    assert len(apart.bundle.files["vk.key"]) < len(quick_package.bundle.files["vk.key"])
     monkeypatch.undo()
     priced: list[Cost] = []
 
@@ -107,7 +107,7 @@ def test_a_column_for_each_selector_is_part_of_the_identity(
     network = quick / "network.onnx"
     assert reproduce(apart, network, spec=None, on_progress=_quiet).circuit == apart.digest
     # What was priced before it was built is this circuit, not the one that a search would have made.
-    assert [cost.vk_bytes for cost in priced] == [len(apart.bundle.vk)]
+    assert [cost.vk_bytes for cost in priced] == [len(apart.bundle.files["vk.key"])]
 
 
 def test_compiling_again_gives_the_same_identity(quick: Path, quick_package: Package, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_weights_that_are_listed_as_inputs_get_no_salt(place: Workplace) -> None
 
 def test_a_profile_names_the_hash(hashed_package: Package, place: Workplace) -> None:
     """Its rows are often what a small circuit's size follows from; the outputs are checked with the last node."""
-    args = hashed_package.manifest.proof_system.run_args.to_json()
+    args = hashed_package.manifest.ezkl.run_args.to_json()
     layers = profile(hashed_package.path("wrapped.onnx"), args, place)
     settings = json.loads(hashed_package.path("verify/settings.json").read_bytes())
     assert (layers[-1].operator, layers[-1].cells) == ("POSEIDON", settings["module_sizes"]["poseidon"][0])
@@ -135,9 +135,9 @@ def test_the_cost_of_a_hash_is_known_beforehand(hashed_package: Package, quick: 
     """Poseidon's columns and its rows, which no further column makes fewer, are in every estimate."""
     settings = json.loads(hashed_package.path("verify/settings.json").read_bytes())
     found = predict(settings, load_coefficients())
-    assert found.vk_bytes == len(hashed_package.bundle.vk)
+    assert found.vk_bytes == len(hashed_package.bundle.files["vk.key"])
     assert found.pk_bytes == pytest.approx(hashed_package.path("pk.key").stat().st_size, rel=0.02)
-    assert found.proof_bytes == pytest.approx(hashed_package.manifest.proof_system.proof_bytes, rel=0.05)
+    assert found.proof_bytes == pytest.approx(hashed_package.manifest.ezkl.proof_bytes, rel=0.05)
     plain, hashed = estimate(quick), estimate(quick, inputs="hashed")
     assert 1 << hashed.cost.logrows > settings["module_sizes"]["poseidon"][0]
     assert hashed.cost.pk_bytes > plain.cost.pk_bytes

@@ -178,7 +178,7 @@ def test_a_compilation_goes_on_where_it_was_stopped(
     )
     assert measured == []
     assert "resume" in phases
-    assert package.manifest.proof_system.run_args == quick_package.manifest.proof_system.run_args
+    assert package.manifest.ezkl.run_args == quick_package.manifest.ezkl.run_args
     assert list(searches.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ from verinfer.circuits.package import Package
 from verinfer.circuits.prove import prover_for, read_proof
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck
-from verinfer.verifier.evidence import EZKL_KIND, EzklProof
+from verinfer.verifier.evidence import EZKL_KIND, Proof
 from verinfer.verifier.numbers import dequantise, quantise
 from verinfer.verifier.preprocess import to_input
 
@@ -48,8 +48,8 @@ def test_evidence_has_the_kind_and_length_of_the_circuit(quick_package: Package,
     evidence = prover.prove(
         quick_package, witness, list(range(16)), place, lambda _phase, share: seen.append(share)
     )
-    assert isinstance(evidence, EzklProof)
-    assert len(evidence.data) == quick_package.manifest.proof_system.proof_bytes
+    assert isinstance(evidence, Proof)
+    assert len(evidence.data) == quick_package.manifest.ezkl.proof_bytes
     assert seen == sorted(seen)
     assert all(0 <= share < 1 for share in seen)
 

@@ -152,7 +152,7 @@ def test_the_cache_is_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def test_the_cut_is_named_by_its_digest(quick_package: Package) -> None:
     """The manifest names the full SRS and its cut, and both are in the package."""
-    system = quick_package.manifest.proof_system
+    system = quick_package.manifest.ezkl
     assert system.srs.cut == sha256(quick_package.path("verify/kzg1.srs").read_bytes())
     assert system.srs.full == sha256(quick_package.path("kzg.srs").read_bytes())
     assert srs.cut(quick_package.path("kzg.srs")) == quick_package.path("verify/kzg1.srs").read_bytes()

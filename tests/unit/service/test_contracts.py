@@ -93,7 +93,7 @@ def test_a_fetched_contract_is_the_one_that_a_build_gives(
     opened = open_contract(tmp_path / "contract")
     assert opened.descriptor == found
     assert {"contract.json": built["contract.json"], **opened.content} == built
-    assert found.code_hash == REUSABLE_CODE_HASH[bmi_package.manifest.proof_system.version]
+    assert found.code_hash == REUSABLE_CODE_HASH[bmi_package.manifest.ezkl.version]
     with pytest.raises(VerinferError, match="exists"):
         _fetch(built, bmi_package, tmp_path / "contract")
     with pytest.raises(VerinferError, match="insecure-srs"):

@@ -15,7 +15,7 @@ from verinfer.service.jobs import Order
 from verinfer.service.pipeline import Receipt, make_receipt
 from verinfer.verifier.digest import salt_limbs
 from verinfer.verifier.errors import CouldNotCheck, Rejected, VerinferError
-from verinfer.verifier.evidence import EzklProof
+from verinfer.verifier.evidence import Proof
 from verinfer.verifier.ezkl_proof import EzklCheck
 from verinfer.verifier.keys import key_id
 from verinfer.verifier.receipt import parse_receipt
@@ -185,8 +185,8 @@ def test_a_bad_proof_is_never_released(job: Job) -> None:
     """A fresh process verifies what leaves: one changed byte, and there is no receipt."""
     job.attempt()
     [(kind, evidence)] = job.notebook.proofs.items()
-    proof = bytearray(EzklProof.model_validate_json(evidence).data)
+    proof = bytearray(Proof.model_validate_json(evidence).data)
     proof[len(proof) // 2] ^= 1
-    job.notebook.proofs[kind] = EzklProof.of(bytes(proof)).canonical()
+    job.notebook.proofs[kind] = Proof.of(bytes(proof)).canonical()
     with pytest.raises(Rejected, match="proof-invalid"):
         job.attempt()

@@ -42,7 +42,7 @@ def _home() -> tuple[Path, Manifest]:
 HOME, MANIFEST = _home()
 BUILT = Built(MANIFEST.model.name, MANIFEST.model.version, MANIFEST.digest)
 PREFIX = f"/v1/models/{BUILT.model}/versions/{BUILT.version}"
-SRS_BYTES = 4 + 128 * (1 << MANIFEST.proof_system.run_args.logrows) + 256
+SRS_BYTES = 4 + 128 * (1 << MANIFEST.ezkl.run_args.logrows) + 256
 
 
 @contextmanager

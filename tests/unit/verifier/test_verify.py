@@ -25,7 +25,7 @@ from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.client import ServiceError
 from verinfer.verifier.dsse import Envelope
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError
-from verinfer.verifier.evidence import EZKL_KIND, EzklProof
+from verinfer.verifier.evidence import EZKL_KIND, Proof
 from verinfer.verifier.ezkl_proof import EzklCheck, WaitingChildren
 from verinfer.verifier.policy import Origin, parse_policy
 from verinfer.verifier.proof_systems import ProofSystem
@@ -154,7 +154,7 @@ def test_without_a_place_for_files_there_is_no_verdict(monkeypatch: pytest.Monke
 def test_base64_has_one_spelling(text: str) -> None:
     """Spare bits, missing or extra padding and other alphabets would be second spellings of the same bytes."""
     with pytest.raises(ValidationError):
-        EzklProof(proof=text)
+        Proof(proof=text)
     signature = {"keyid": "0" * 64, "sig": "AAAA"}
     for fields in (
         {"payload": text, "signatures": [signature]},

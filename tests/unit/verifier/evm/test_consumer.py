@@ -14,7 +14,7 @@ from verinfer.circuits.package import Package
 from verinfer.circuits.prove import prover_for
 from verinfer.verifier.digest import challenge
 from verinfer.verifier.errors import UsageError
-from verinfer.verifier.evidence import EzklProof
+from verinfer.verifier.evidence import Proof
 from verinfer.verifier.evm import calldata
 from verinfer.verifier.evm.build import Contract
 from verinfer.verifier.evm.calldata import Layout, OnChainProof
@@ -85,7 +85,7 @@ class World:
         witness = prover.forward(self.package, inputs, self.place)
         limbs = challenge(nonce, STATEMENT)
         evidence = prover.prove(self.package, witness, limbs, self.place, lambda _phase, _share: None)
-        assert isinstance(evidence, EzklProof)
+        assert isinstance(evidence, Proof)
         vector = build_instances(self.package.manifest.layout, {**inputs, **witness.outputs}, limbs)
         return OnChainProof(evidence.data, elements(vector), STATEMENT)
 

@@ -28,8 +28,8 @@ CASES = json.loads(RESULTS.read_text())["cases"]
 
 
 def _columns(bundle: Bundle) -> Columns:
-    uncompressed = bundle.manifest.proof_system.selectors == "uncompressed"
-    return count_columns(json.loads(bundle.settings), uncompressed=uncompressed)
+    uncompressed = bundle.manifest.ezkl.selectors == "uncompressed"
+    return count_columns(json.loads(bundle.files["settings.json"]), uncompressed=uncompressed)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])

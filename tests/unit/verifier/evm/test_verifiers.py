@@ -156,7 +156,7 @@ def test_the_reusable_verifier_is_the_same_for_every_circuit(
     """EZKL writes the same source for another circuit, and what is compiled of it has the pinned code hash; the words differ."""
     other = bundles["breast_cancer"]
     assert build.source_of(other, "reusable") == verifiers["reusable"].source
-    assert verifiers["reusable"].code_hash == REUSABLE_CODE_HASH[other.manifest.proof_system.version]
+    assert verifiers["reusable"].code_hash == REUSABLE_CODE_HASH[other.manifest.ezkl.version]
     assert build.vka_of(other) != verifiers["reusable"].vka
 
 
