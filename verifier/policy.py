@@ -27,6 +27,7 @@ FIRST_USE_TYPE = "urn:verinfer:first-use:v1"
 
 Requirement = Literal["signature", "proof", "quote"]
 System = Literal["ezkl-halo2-kzg", "verinfer-sc-1"]
+DEFAULT_SYSTEMS: tuple[System, ...] = ("ezkl-halo2-kzg",)
 Relaxation = Literal["allow_insecure_srs", "allow_simulated_tee"]
 Origin = Literal["local", "owner", "owner-not-pinned", "operator"]
 
@@ -137,7 +138,7 @@ class Policy(Wire):
     @property
     def accepted_systems(self) -> tuple[System, ...]:
         """The proof systems whose circuits count."""
-        return self.proof_systems or ("ezkl-halo2-kzg",)
+        return self.proof_systems or DEFAULT_SYSTEMS
 
     def issuer(self, key_id: str) -> IssuerPin | None:
         """The pin of this key, if there is one."""

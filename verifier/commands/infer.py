@@ -18,6 +18,7 @@ from ..evm.opened import read_request
 from ..policy import POLICY_LIMIT, TrustedPolicy, mark_first_use, parse_policy
 from ..samples import read_sample
 from ..statement import Mode
+from ..sumcheck_system import SumcheckSystem
 from ..terminal import say
 from ..verify import Expect, verify
 from .connection import open_client, progress
@@ -42,7 +43,11 @@ FIRST_USE = "policy-from-operator.json"
     help="Take policy and bundle from the service; named in the verdict.",
 )
 @click.option("--model", help="Which model; needed if the policy pins several, or with --trust-on-first-use.")
-@click.option("--mode", type=click.Choice(["none", "zk"]), default="zk", show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice(["none", "proof", "zk"]),
+    help="Default: a proof as the pinned circuit's system makes it; zk for EZKL, proof for verinfer-sc-1.",
+)
 @click.option("--audience", help="Who the answer is for.")
 @click.option(
     "--min-serial", type=click.IntRange(min=1), default=1, show_default=True, help="Least policy serial."
@@ -67,7 +72,7 @@ def command(
     policy_path: Path | None,
     owner: Path | None,
     model: str | None,
-    mode: Mode,
+    mode: Mode | None,
     audience: str | None,
     min_serial: int,
     nonce: str | None,
@@ -105,6 +110,7 @@ def command(
             folder = BundleFolder(policy_path.parent / BUNDLES)
         pin = choose_model(trusted.policy, model)
         manifest = pinned_manifest(trusted.policy, pin, folder)
+        mode = mode or ("proof" if isinstance(manifest.proof_system, SumcheckSystem) else "zk")
         raw = read_sample(sample, manifest.inputs)
         salt = _keep_salt(out) if manifest.visibility == "hashed" else None
         with progress(quiet=as_json) as on_progress:

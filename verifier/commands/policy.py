@@ -13,7 +13,7 @@ from .. import files, keys
 from ..bundle import Bundle, open_bundle, read_files
 from ..digest import sha256
 from ..errors import UsageError
-from ..policy import POLICY_LIMIT, POLICY_TYPE, Policy, parse_policy, sign_policy
+from ..policy import DEFAULT_SYSTEMS, POLICY_LIMIT, POLICY_TYPE, Policy, parse_policy, sign_policy
 from ..terminal import say
 from ..wire import format_time, validate
 from .verify import BUNDLES, Existing
@@ -98,6 +98,7 @@ def init(
             "usage",
             f"{name} hides its inputs, which fp32 answers would name: leave out --runtime, or make it a policy of its own.",
         )
+    systems = tuple(sorted({bundle.manifest.proof_system.name for bundle in bundles}))
     now = datetime.now(UTC).replace(microsecond=0)
     until = format_time(now + timedelta(days=days))
     policy = validate(
@@ -120,6 +121,8 @@ def init(
             "max_age": max_age,
             "revoked": {"issuers": [], "circuits": [], "models": []},
             "relaxations": ["allow_insecure_srs"] if allow_insecure_srs else [],
+            # Without the field a policy can be read by verifiers that know EZKL alone.
+            **({} if systems == DEFAULT_SYSTEMS else {"proof_systems": list(systems)}),
         },
         code="policy-malformed",
     )
@@ -129,6 +132,7 @@ def init(
         for name, data in bundle.files.items():
             files.write_atomically(home / name, data)
     files.write_atomically(out, policy.canonical() + b"\n")
+    click.echo(f"accepts proofs of {', '.join(systems)}, the proof systems of these packages")
     click.echo(
         f"wrote {out} and {out.parent / BUNDLES}; sign it with: verinfer policy sign {out} --key OWNER.pem"
     )
@@ -193,6 +197,7 @@ def show(path: Path, owner: Path | None, *, as_json: bool) -> None:
         lines += [f"    runtime {runtime}" for runtime in model.runtimes]
     lines += ["issuers", *(f"  {pin.id}  {pin.valid_from} to {pin.valid_until}" for pin in policy.issuers)]
     lines += [f"requires   {', '.join(policy.require)}", f"max age    {policy.max_age} s"]
+    lines += [f"systems    {', '.join(policy.accepted_systems)}"]
     lines += [f"revoked    {what} {digest}" for what, digests in policy.revoked for digest in digests]
     lines += [f"RELAXED    {relaxation}" for relaxation in policy.relaxations]
     say("\n".join(lines))

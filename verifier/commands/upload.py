@@ -106,9 +106,10 @@ def command(
         }
         click.echo(json.dumps(facts))
         return
+    srs = "" if bundle.provenance == "transparent" else "its SRS, "
     lines = [
         f"built {name} {version}: circuit {bundle.circuit}",
-        f"saved {out}: its verify bundle, its SRS, and the key that the service says is its own, {key}",
+        f"saved {out}: its verify bundle, {srs}and the key that the service says is its own, {key}",
         *(
             ["INSECURE SRS: whoever made it can forge proofs; for trials only"]
             if bundle.insecure_srs
