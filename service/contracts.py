@@ -87,8 +87,8 @@ class Contracts:
     async def get(self, package: Package, form: Form | None = None) -> Content:
         """The contract of the package's circuit, of this form or of the one that fits, built if it is not there.
 
-        Raises `UsageError` (``not-on-chain``, ``inputs-hidden``), `Refused`: ``contract-building`` if it takes longer than an answer waits,
-        ``contract-unsupported``, ``contract-too-large``, ``outputs-unlike``, or what else made the build fail.
+        Raises `UsageError` (``not-on-chain``, ``inputs-hidden``), `Refused`: ``contract-building`` if it takes longer than an
+        answer waits, ``contract-unsupported``, ``contract-too-large``, ``outputs-unlike``, or what else made the build fail.
         """
         wanted = (package.digest, form)
         if not isinstance(package.manifest.proof_system, EzklSystem):

@@ -24,17 +24,17 @@ MEDIA_TYPE = "application/problem+json"
 _CODES: dict[int, str] = {
     400: "idempotency-key-malformed json-invalid request-malformed",
     403: "origin-refused uploads-off",
-    404: "contract-too-large file-unknown inputs-hidden job-unknown model-unknown not-on-chain outputs-unlike path-unknown policy-unpublished"
-    " receipt-unknown version-unknown",
+    404: "contract-too-large file-unknown inputs-hidden job-unknown model-unknown not-on-chain outputs-unlike path-unknown"
+    " policy-unpublished receipt-unknown version-unknown",
     405: "method-not-allowed",
     408: "body-too-slow",
     409: "job-cancelled job-finished model-exists",
     410: "circuit-gone",
     413: "too-large",
     415: "media-type-unsupported",
-    422: "dtype-mismatch idempotency-key-reused input-missing input-unknown mode-unknown nonce-malformed nonce-missing not-zero-knowledge"
-    " output-not-finite output-unknown salt-malformed salt-missing salt-unexpected shape-mismatch value-not-finite"
-    " value-not-integer value-not-number value-out-of-range"
+    422: "dtype-mismatch idempotency-key-reused input-missing input-unknown mode-unknown nonce-malformed nonce-missing"
+    " not-zero-knowledge output-not-finite output-unknown salt-malformed salt-missing salt-unexpected shape-mismatch"
+    " value-not-finite value-not-integer value-not-number value-out-of-range"
     # of an upload
     " model-refused model-too-large model-unsupported no-circuit sample-malformed spec-malformed target-malformed usage",
     501: "contract-unsupported mode-unsupported",

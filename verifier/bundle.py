@@ -78,8 +78,10 @@ class BundleFolder:
 
 
 def read_files(home: Path) -> dict[str, bytes]:
-    """The files in `home` that a bundle may have, unchecked; raises `CouldNotCheck` (``file-missing``) without a manifest, or
-    `Malformed` (``too-large``)."""
+    """The files in `home` that a bundle may have, unchecked.
+
+    Raises `CouldNotCheck` (``file-missing``) where there is no manifest, `Malformed` (``too-large``).
+    """
     content = {MANIFEST: files.read(home / MANIFEST, limit=MANIFEST_LIMIT)}
     for limits in FILE_LIMITS.values():
         content |= {

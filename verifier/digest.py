@@ -35,9 +35,7 @@ def challenge(nonce: str, statement_digest: str) -> tuple[int, ...]:
 
 def challenge_bytes(nonce: str, statement_digest: str) -> bytes:
     """The 32 bytes that a proof for this statement is bound to: ``SHA-256(tag ‖ nonce ‖ statement digest)``."""
-    return hashlib.sha256(
-        CHALLENGE_TAG + bytes.fromhex(nonce) + bytes.fromhex(statement_digest)
-    ).digest()
+    return hashlib.sha256(CHALLENGE_TAG + bytes.fromhex(nonce) + bytes.fromhex(statement_digest)).digest()
 
 
 def salt_limbs(salt: str, tensor: str) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """From a tensor's numbers to the integers that a circuit computes with: one function for client, service, prover and verifier.
 
-The rule is the manifest's ``quantisation``: EZKL's circuits refuse what they cannot hold, those of verinfer-sc/1 clamp it, so that
-every finite input has a proof.
+The rule is the manifest's ``quantisation``: EZKL's circuits refuse what they cannot hold; those of verinfer-sc/1 clamp it, so
+that every finite input has a proof.
 """
 
 from __future__ import annotations

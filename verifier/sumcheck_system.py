@@ -1,5 +1,4 @@
-"""What a manifest says of verinfer-sc/1, our own proof system: which integer network, how inputs become its integers, and the
-numbers that it is rebuilt from.
+"""What a manifest says of verinfer-sc/1: which integer network, how inputs become its integers, what it is rebuilt from.
 
 The network itself is the bundle's ``description.json``; its weights are known by their root alone.
 """

@@ -64,7 +64,7 @@ CAVEATS: dict[Caveat, str] = {
     Caveat.NOT_ATTESTED: "no quote: the mode promises trusted hardware, and nothing shows that there was any",
     Caveat.PROOF_SYSTEM_OPEN_RISKS: "EZKL and halo2 have open audit findings; later code is not audited",
     Caveat.PROOF_SYSTEM_UNAUDITED: "verinfer-sc/1 is ours and new, and nobody outside has audited it",
-    Caveat.INTEGRITY_ONLY_PROOF: "the proof shows that the answer is right, and hides nothing: it may tell of weights and activations",
+    Caveat.INTEGRITY_ONLY_PROOF: "the proof hides nothing: it may tell something of the weights, and of what they computed",
     Caveat.INPUT_NOT_AUTHENTICATED: "nothing says that the input is true of the world",
     Caveat.INPUT_NOT_CHECKED: "you gave no sample to compare the input with",
     Caveat.INPUT_UNDISCLOSED: "nothing says which input it was: the operator may have taken another than yours",

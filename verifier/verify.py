@@ -152,20 +152,8 @@ def _check_pins(predicate: Predicate, policy: Policy, expect: Expect, bundles: B
         raise Rejected("model-mismatch", f"The statement is about {model.name}, not {expect.model}.")
     circuit = _pinned_circuit(predicate, policy, model)
     bundle = open_bundle(bundles.read(circuit.digest), circuit.digest)
-    if bundle.insecure_srs and "allow_insecure_srs" not in policy.relaxations:
-        raise Rejected("insecure-srs")
-    manifest = bundle.manifest
-    system = manifest.proof_system
-    if system.name not in policy.accepted_systems:
-        raise Rejected(
-            "proof-system-not-accepted",
-            f"The circuit is of {system.name}; the policy accepts {', '.join(policy.accepted_systems)}.",
-        )
-    if isinstance(system, SumcheckSystem) and predicate.mode in _ZERO_KNOWLEDGE:
-        raise Rejected(
-            "not-zero-knowledge",
-            f"The mode {predicate.mode} promises a zero-knowledge proof, and {system.name} makes none: ask for proof.",
-        )
+    _check_system(predicate, policy, bundle)
+    manifest, system = bundle.manifest, bundle.manifest.proof_system
     if manifest.model != predicate.model:
         raise Rejected("tensors-mismatch", "The statement's model is not the one of the manifest.")
     by_circuit = predicate.runtime.kind == "circuit"
@@ -179,6 +167,23 @@ def _check_pins(predicate: Predicate, policy: Policy, expect: Expect, bundles: B
     bounds = (1 - system.bound, system.bound - 1) if by_circuit else None
     _check_tensors(predicate.output, manifest.tensors("output"), bounds)
     return _Pinned(model, circuit if by_circuit else None, bundle)
+
+
+def _check_system(predicate: Predicate, policy: Policy, bundle: Bundle) -> None:
+    """Raise unless the policy takes proofs of the circuit's system, with its SRS, and the mode promises no more than they are."""
+    if bundle.insecure_srs and "allow_insecure_srs" not in policy.relaxations:
+        raise Rejected("insecure-srs")
+    system = bundle.manifest.proof_system
+    if system.name not in policy.accepted_systems:
+        raise Rejected(
+            "proof-system-not-accepted",
+            f"The circuit is of {system.name}; the policy accepts {', '.join(policy.accepted_systems)}.",
+        )
+    if isinstance(system, SumcheckSystem) and predicate.mode in _ZERO_KNOWLEDGE:
+        raise Rejected(
+            "not-zero-knowledge",
+            f"The mode {predicate.mode} promises a zero-knowledge proof, and {system.name} makes none.",
+        )
 
 
 def _pinned_circuit(predicate: Predicate, policy: Policy, model: ModelPin) -> CircuitPin:
@@ -202,7 +207,9 @@ def _pinned_circuit(predicate: Predicate, policy: Policy, model: ModelPin) -> Ci
     return usable[0]
 
 
-def _check_tensors(actual: Sequence[InputTensor], pinned: Sequence[Tensor], bounds: tuple[int, int] | None) -> None:
+def _check_tensors(
+    actual: Sequence[InputTensor], pinned: Sequence[Tensor], bounds: tuple[int, int] | None
+) -> None:
     if [tensor.name for tensor in actual] != [tensor.name for tensor in pinned]:
         raise Rejected("tensors-mismatch", "Other tensors, or another order, than in the manifest.")
     for mine, theirs in zip(pinned, actual, strict=True):

@@ -20,15 +20,20 @@ from verinfer.verifier import verify as steps
 from verinfer.verifier.bundle import BundleFolder
 from verinfer.verifier.cli import EXIT_CODES
 from verinfer.verifier.errors import VerinferError
-from verinfer.verifier.evidence import EZKL_KIND
+from verinfer.verifier.evidence import EZKL_KIND, SUMCHECK_KIND
 from verinfer.verifier.policy import parse_policy
-from verinfer.verifier.proof_systems import ProofSystem
+from verinfer.verifier.proof_systems import SYSTEMS, ProofSystem
 from verinfer.verifier.verdict import Verified
 from verinfer.verifier.verify import Expect, verify
 from verinfer.verifier.wire import parse_time
 
 VECTORS = Path(__file__).parents[1] / "vectors"
-CASES = sorted(path.name for path in (VECTORS / "cases").iterdir())
+HOMES = {
+    path.name: path
+    for vectors in (VECTORS, VECTORS / "sumcheck" / "receipts")
+    for path in sorted((vectors / "cases").iterdir())
+}
+CASES = sorted(HOMES)
 REFUSALS = [name for name in CASES if name.endswith("_fail")]
 
 # Steps that stand in one function and give nothing to later steps: without them, verification goes on.
@@ -55,8 +60,8 @@ class Case:
 
 
 def _case(name: str) -> Case:
-    home = VECTORS / "cases" / name
-    shared = VECTORS / "shared"
+    home = HOMES[name]
+    shared = home.parents[1] / "shared"
     described = json.loads((home / "case.json").read_text())
     return Case(
         name=name,
@@ -69,14 +74,14 @@ def _case(name: str) -> Case:
     )
 
 
-def _verify(case: Case, checks: ProofSystem) -> Verified:
+def _verify(case: Case, ezkl: ProofSystem, sumcheck: ProofSystem = SYSTEMS[SUMCHECK_KIND]) -> Verified:
     return verify(
         case.receipt,
         policy=parse_policy(case.policy.read_bytes()),
         now=parse_time(case.now),
         expect=Expect(**case.expect),
         bundles=BundleFolder(case.bundles),
-        proof_systems={EZKL_KIND: checks},
+        proof_systems={EZKL_KIND: ezkl, SUMCHECK_KIND: sumcheck},
     )
 
 
@@ -107,7 +112,7 @@ def test_only_this_step_finds_it(
         # A re-signed statement has another digest, so its honest proof cannot fit: take that check out too.
         if error.code != "proof-invalid":
             raise
-        _verify(case, accepts_all)
+        _verify(case, accepts_all, accepts_all)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +120,12 @@ def test_only_this_step_finds_it(
 )
 def test_only_the_proof_finds_it(name: str, accepts_all: ProofSystem) -> None:
     """Everything but the proof is in order: with a check that accepts all, these pass."""
-    assert _verify(_case(name), accepts_all).claims
+    assert _verify(_case(name), accepts_all, accepts_all).claims
 
 
 # The model's version is compared on its own, and a doubled output has nowhere to go without the comparison.
 TENSORS = sorted(
-    {name for name in REFUSALS if "claimed" in name or name.startswith("tensors-")}
-    - {"tensors-output-doubled_fail"}
+    {name for name in REFUSALS if "claimed" in name or "tensors-" in name} - {"tensors-output-doubled_fail"}
 )
 
 
@@ -132,7 +136,7 @@ def test_only_the_comparison_with_the_manifest_finds_it(
     """Without the comparison of tensors with the manifest these lies pass."""
     case = _case(name)
     monkeypatch.setattr(steps, "_check_tensors", lambda *_: None)
-    assert _verify(case, accepts_all).claims
+    assert _verify(case, accepts_all, accepts_all).claims
 
 
 def test_every_step_has_its_refusals() -> None:
@@ -153,7 +157,7 @@ def _arguments(case: Case, home: Path) -> list[str]:
         sample = home / f"{case.name}.json"
         sample.write_text(json.dumps(case.expect["sample"]))
         options.append(f"--sample={sample}")
-    receipt = VECTORS / "cases" / case.name / "receipt.json"
+    receipt = HOMES[case.name] / "receipt.json"
     pins = [f"--policy={case.policy}", f"--bundles={case.bundles}", f"--at={case.now}"]
     return ["verify", str(receipt), *pins, "--json", *options]
 

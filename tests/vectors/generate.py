@@ -30,7 +30,7 @@ from verinfer.verifier.evidence import EZKL_KIND
 from verinfer.verifier.srs import CEREMONY_CUT
 from verinfer.verifier.wire import format_time
 
-from . import hidden
+from . import hidden, sumcheck_receipts
 from .world import (
     HERE,
     NONCE,
@@ -586,6 +586,7 @@ def main() -> None:
         step_5_fp32(cases)
         steps_6_to_10(cases, world, prover, predicate, honest)
         hidden.add(world.key, home)
+        sumcheck_receipts.add(world.key)
     print(f"{len(list((HERE / 'cases').iterdir()))} cases")
 
 

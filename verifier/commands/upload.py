@@ -110,11 +110,7 @@ def command(
     lines = [
         f"built {name} {version}: circuit {bundle.circuit}",
         f"saved {out}: its verify bundle, {srs}and the key that the service says is its own, {key}",
-        *(
-            ["INSECURE SRS: whoever made it can forge proofs; for trials only"]
-            if bundle.insecure_srs
-            else []
-        ),
+        *(["INSECURE SRS: whoever made it can forge proofs; for trials only"] if bundle.insecure_srs else []),
         "",
         "THE SERVICE BUILT IT: that it is your model, and whose the key is, you must check before you sign anything.",
         "Compare the key's id with what the operator tells you another way; then, on a machine of yours:",

@@ -43,10 +43,15 @@ class Layout:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Layout:
-        """The circuit's; raises `UsageError` (``not-on-chain``, ``inputs-hidden``, ``outputs-unlike``) where a consumer cannot take it."""
+        """The circuit's.
+
+        Raises `UsageError` (``not-on-chain``, ``inputs-hidden``, ``outputs-unlike``) where a consumer cannot take it.
+        """
         if not isinstance(manifest.proof_system, EzklSystem):
             name = manifest.proof_system.name
-            raise UsageError("not-on-chain", f"Contracts check EZKL's proofs, and this circuit's are of {name}.")
+            raise UsageError(
+                "not-on-chain", f"Contracts check EZKL's proofs, and this circuit's are of {name}."
+            )
         if manifest.visibility != "public":
             raise UsageError(
                 "inputs-hidden",

@@ -58,7 +58,8 @@ def fetch_contract(
 
     `manifest`: the bundle's file. `code_hash`: of a single verifier, in hex; the reusable one's is in verinfer.
     `on_step` hears what is being done, again and again while the service builds.
-    Raises `UsageError` (``exists``, ``not-on-chain``, ``usage`` without a hash that is needed), `Rejected` (``code-mismatch``, ``insecure-srs``),
+    Raises `UsageError` (``exists``, ``not-on-chain``, ``usage`` without a hash that is needed), `Rejected` (``code-mismatch``,
+    ``insecure-srs``),
     `Malformed` (``answer-malformed``, ``contract-malformed``), and what `client.send` raises.
     """
     if out.exists():
