@@ -230,7 +230,9 @@ def test_who_imports_and_who_verifies_have_the_same_integers(values: list[float]
     mine = to_integers(MANIFEST, tensor, values)
     low, high = MANIFEST.proof_system.input_range
     assert all(low <= value <= high for value in mine)
-    assert (np.array(mine) - low).tolist() == _imported(MANIFEST).admit(np.array(values)).tolist()
+    with np.errstate(over="ignore"):
+        theirs = _imported(MANIFEST).admit(np.array(values)).tolist()
+    assert [value - low for value in mine] == theirs
 
 
 @pytest.mark.parametrize("value", [nan, inf, -inf])
