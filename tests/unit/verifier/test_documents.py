@@ -233,6 +233,11 @@ MANIFEST_RULES: dict[str, Change] = {
     ),
     "another proof system": lambda manifest: manifest["proof_system"].update(name="trust-me"),
     "another quantisation": lambda manifest: manifest.update(quantisation="bankers"),
+    "a quantisation that clamps": lambda manifest: manifest.update(
+        quantisation="binary64-half-away-from-zero-clamped"
+    ),
+    "no wrapped network": lambda manifest: manifest.pop("wrapped_onnx"),
+    "a scale below none": _tensor(0, scale=-1),
 }
 
 

@@ -56,3 +56,47 @@ def test_a_policy_takes_no_fp32_answers_of_a_model_that_hides_its_input(
     with pytest.raises(UsageError, match="--runtime"):
         _init(tmp_path, packages[name], "--runtime", "onnxruntime 1.32.0")
     assert not (tmp_path / "policy.json").exists()
+
+
+OURS = BUNDLES.parents[1] / "sumcheck" / "receipts" / "shared" / "bundles"
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> list[Path]:
+    """The bundles of verinfer-sc/1 among the vectors, as packages."""
+    homes = []
+    for bundle in sorted(OURS.iterdir()):
+        homes.append(tmp_path / f"ours-{bundle.name[:8]}")
+        shutil.copytree(bundle, homes[-1] / "verify")
+    return homes
+
+
+def test_a_policy_names_the_systems_of_its_packages(
+    packages: dict[str, Path], ours: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says so; of EZKL alone nothing is written, so that verifiers that know no other still read it."""
+    for given, systems in (
+        (ours, ["verinfer-sc-1"]),
+        ([packages["bmi hashed"], packages["breast_cancer public"]], None),
+        ([ours[0], packages["bmi public"]], ["ezkl-halo2-kzg", "verinfer-sc-1"]),
+    ):
+        _init(tmp_path, *given)
+        policy = tmp_path / "policy.json"
+        assert json.loads(policy.read_text()).get("proof_systems") == systems
+        named = ", ".join(systems or ["ezkl-halo2-kzg"])
+        assert f"accepts proofs of {named}," in capsys.readouterr().out
+        command.main(["show", str(policy)], standalone_mode=False)
+        assert f"systems    {named}" in capsys.readouterr().out
+        policy.unlink()
+
+
+def test_a_package_of_ours_needs_no_word_for_an_srs(ours: list[Path], tmp_path: Path) -> None:
+    """Only a local SRS has to be allowed by name; beside the policy lie the files of each system's bundle, and no others."""
+    (ours[0] / "verify" / "vk.key").write_bytes(b"another system's")
+    issuer, out = tmp_path / "key.pem", tmp_path / "policy.json"
+    issuer.write_bytes(keys.public_pem(Ed25519PrivateKey.generate().public_key()))
+    command.main(["init", *map(str, ours), "--issuer", str(issuer), "--out", str(out)], standalone_mode=False)
+    assert json.loads(out.read_text())["relaxations"] == []
+    for bundle in OURS.iterdir():
+        kept = {path.name for path in (tmp_path / "bundles" / bundle.name).iterdir()}
+        assert kept == {"manifest.json", "description.json", "key.proof"}

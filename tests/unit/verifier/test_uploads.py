@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from verinfer.verifier import uploads
+from verinfer.verifier import keys, uploads
 from verinfer.verifier.client import ServiceError
 from verinfer.verifier.commands.upload import command
 from verinfer.verifier.errors import Rejected, UsageError, VerinferError
@@ -22,6 +23,7 @@ from verinfer.verifier.manifest import Manifest, parse_manifest
 from verinfer.verifier.uploads import Built, Upload
 
 BUNDLES = Path(__file__).parents[2] / "vectors" / "shared" / "bundles"
+OURS = BUNDLES.parents[1] / "sumcheck" / "receipts" / "shared" / "bundles"
 WELL_KNOWN = "/.well-known/verinfer.json"
 
 Answers = Mapping[str, bytes | dict[str, object]]
@@ -118,6 +120,29 @@ def test_another_models_circuit_is_not_kept(tmp_path: Path) -> None:
     with _service(answers) as (http, _), pytest.raises(VerinferError, match="another model"):
         uploads.fetch(http, Built("mine", "1", MANIFEST.digest), tmp_path / "out", _quiet)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_circuit_without_an_srs_has_none_to_fetch(tmp_path: Path) -> None:
+    """Of verinfer-sc/1 the bundle's own files and the key are all there is; a service that has no SRS is asked for none."""
+    (home, manifest) = next(
+        (path.parent, found)
+        for path in OURS.glob("*/manifest.json")
+        if (found := parse_manifest(path.read_bytes())).model.name == "bmi"
+    )
+    answers: Answers = {f"{PREFIX}/bundle/{path.name}": path.read_bytes() for path in home.iterdir()}
+    key = {"keys": [{"key": keys.encode_public(Ed25519PrivateKey.generate().public_key())}]}
+    built = Built(manifest.model.name, manifest.model.version, manifest.digest)
+    with _service({**answers, WELL_KNOWN: key}) as (http, _):
+        bundle = uploads.fetch(http, built, tmp_path / "out", _quiet)
+    assert bundle.provenance == "transparent"
+    made = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
+    files = ("manifest.json", "description.json", "key.proof")
+    assert made == {"service.pub.pem", *(f"verify/{name}" for name in files)}
+    bent = {**answers, f"{PREFIX}/bundle/key.proof": b"another", WELL_KNOWN: key}
+    with _service(bent) as (http, _), pytest.raises(Rejected) as caught:
+        uploads.fetch(http, built, tmp_path / "bent", _quiet)
+    assert caught.value.code == "bundle-mismatch"
+    assert not (tmp_path / "bent").exists()
 
 
 @pytest.mark.parametrize(
