@@ -110,7 +110,7 @@ def measure_network(
 ) -> dict[str, Any]:
     """The figures of an integer network, which stays in `home`."""
     (home / "description.json").write_text(json.dumps(description))
-    np.savez(home / "weights.npz", **weights)
+    np.savez(home / "weights.npz", allow_pickle=False, **weights)
     np.save(home / "inputs.npy", inputs)
     (answer,) = _steps(home, proofs, checks, processes=1)
     return {
