@@ -130,7 +130,9 @@ def test_a_circuit_without_an_srs_has_none_to_fetch(tmp_path: Path) -> None:
         if (found := parse_manifest(path.read_bytes())).model.name == "bmi"
     )
     answers: Answers = {f"{PREFIX}/bundle/{path.name}": path.read_bytes() for path in home.iterdir()}
-    key = {"keys": [{"key": keys.encode_public(Ed25519PrivateKey.generate().public_key())}]}
+    key: dict[str, object] = {
+        "keys": [{"key": keys.encode_public(Ed25519PrivateKey.generate().public_key())}]
+    }
     built = Built(manifest.model.name, manifest.model.version, manifest.digest)
     with _service({**answers, WELL_KNOWN: key}) as (http, _):
         bundle = uploads.fetch(http, built, tmp_path / "out", _quiet)
