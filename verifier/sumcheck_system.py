@@ -32,8 +32,8 @@ _Bits = Annotated[Positive, Field(ge=5, le=16)]
 class Numbers(Wire):
     """What `verinfer reproduce` makes the integer weights from, without a search.
 
-    `bits` are those of weights, `widths` those of each stage's activation; `given` and `outputs` are the least and the largest
-    number that samples showed of the input and of each stage's output.
+    `bits` are those of weights, `widths` those of each stage's activation; `given` and `outputs` are the ends of what samples
+    showed of the input and of each stage's output.
     """
 
     bits: _Bits
@@ -46,9 +46,6 @@ class Numbers(Wire):
     def _of_the_same_stages(self) -> Numbers:
         if len(self.widths) != len(self.outputs):
             raise ValueError("widths and outputs are of each stage")
-        for low, high in (self.given, *self.outputs):
-            if numbers.from_binary64(low) > numbers.from_binary64(high):
-                raise ValueError("a range's least number is above its largest")
         return self
 
 
