@@ -34,6 +34,7 @@ from verinfer.verifier.proof_systems import SYSTEMS, ProofSystem
 from verinfer.verifier.quantise import to_integers
 from verinfer.verifier.receipt import parse_receipt
 from verinfer.verifier.statement import PAYLOAD_TYPE
+from verinfer.verifier.sumcheck_files import check_description
 from verinfer.verifier.sumcheck_proof import PROOF_LIMIT, SumcheckCheck
 from verinfer.verifier.sumcheck_system import SumcheckSystem
 from verinfer.verifier.verdict import Caveat, Claim, Verified
@@ -301,6 +302,34 @@ def test_a_bundles_files_have_a_size(file: str, size: int, tmp_path: Path) -> No
     with pytest.raises(Malformed) as caught:
         BundleFolder(tmp_path).read(CIRCUIT)
     assert caught.value.code == "too-large"
+
+
+NETWORKS: dict[str, tuple[Change, str, str]] = {
+    "another input": (lambda network: network.update(in_dims=[4]), "description-malformed", "input"),
+    "another output": (
+        lambda network: network["layers"][-1].update(nout=3),
+        "description-malformed",
+        "output",
+    ),
+    "wider inputs": (lambda network: network.update(in_bits=9), "description-malformed", "input_bits"),
+    "wider limbs": (lambda network: network.update(t=9), "description-malformed", "limb_bits"),
+    "a layer less": (lambda network: network["layers"].pop(1), "description-malformed", "stages"),
+    "fewer queries": (lambda network: network["pcs"].update(queries=123), "security-too-low", "pcs"),
+    "less work": (lambda network: network["pcs"].update(pow_bits=15), "security-too-low", "pcs"),
+    "parameters of our own": (lambda network: network["pcs"].update(queries=200), "security-too-low", "pcs"),
+}
+
+
+@pytest.mark.parametrize("case", NETWORKS)
+def test_a_description_is_of_the_network_that_the_manifest_speaks_of(case: str) -> None:
+    """A publisher who pins another one is found by shapes, bits and level, before any proof."""
+    change, code, field = NETWORKS[case]
+    check_description(FILES["description.json"], MANIFEST)
+    network = _changed(json.loads(FILES["description.json"]), change)
+    data = json.dumps(network, sort_keys=True, separators=(",", ":")).encode()
+    with pytest.raises(VerinferError) as caught:
+        check_description(data, MANIFEST)
+    assert (caught.value.code, caught.value.field) == (code, field)
 
 
 @settings(max_examples=25, deadline=None)
