@@ -177,12 +177,13 @@ def _check_system(predicate: Predicate, policy: Policy, bundle: Bundle) -> None:
     if system.name not in policy.accepted_systems:
         raise Rejected(
             "proof-system-not-accepted",
-            f"The circuit is of {system.name}; the policy accepts {', '.join(policy.accepted_systems)}.",
+            f"The circuit is of {system.name}, which the policy's owner has not named in proof_systems; it accepts"
+            f" {', '.join(policy.accepted_systems)}.",
         )
     if isinstance(system, SumcheckSystem) and predicate.mode in _ZERO_KNOWLEDGE:
         raise Rejected(
             "not-zero-knowledge",
-            f"The mode {predicate.mode} promises a zero-knowledge proof, and {system.name} makes none.",
+            f"The mode {predicate.mode} promises a zero-knowledge proof, and {system.name} makes none: ask for proof.",
         )
 
 

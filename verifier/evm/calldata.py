@@ -50,7 +50,8 @@ class Layout:
         if not isinstance(manifest.proof_system, EzklSystem):
             name = manifest.proof_system.name
             raise UsageError(
-                "not-on-chain", f"Contracts check EZKL's proofs, and this circuit's are of {name}."
+                "not-on-chain",
+                f"Contracts check EZKL's proofs, and this circuit's are of {name}; compile it with --target evm.",
             )
         if manifest.visibility != "public":
             raise UsageError(
