@@ -58,7 +58,7 @@ _CODES: dict[int, str] = {
     " visibility-mismatch"
     # of contracts
     " chain-refused chain-reverted chain-too-slow chain-unreachable code-mismatch contract-differs contract-malformed"
-    " node-missing not-deployed solc-failed solc-missing"
+    " fee-too-high node-missing not-deployed solc-failed solc-missing"
     # of our own proof system
     " description-malformed proof-system-not-accepted security-too-low system-unsuitable",
 }

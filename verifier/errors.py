@@ -76,6 +76,7 @@ CODES: dict[str, str] = {
     # rejected: on chain
     "chain-reverted": "The contract refuses the call.",
     "code-mismatch": "The code on chain is not the contract that was built.",
+    "fee-too-high": "The node asks more gas, or more for it, than was allowed.",
     # could not check
     "bundle-missing": "The verify bundle of the pinned circuit is not at hand.",
     "file-missing": "A file that was named cannot be read.",

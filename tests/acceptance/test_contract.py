@@ -25,10 +25,12 @@ from verinfer.verifier.evm import calldata, chain
 from verinfer.verifier.evm.calldata import proof_of
 from verinfer.verifier.evm.deployment import find_verifier
 from verinfer.verifier.evm.descriptor import open_contract
+from verinfer.verifier.evm.fees import MOST_GAS, MOST_GWEI, read_most
 from verinfer.verifier.evm.price import OSAKA_MORE
-from verinfer.verifier.evm.words import keccak256
+from verinfer.verifier.evm.words import keccak256, selector
 from verinfer.verifier.receipt import parse_receipt
 
+from ..lying import lying
 from ..node import KEY, free_port, running
 from .conftest import Server
 
@@ -175,7 +177,8 @@ def test_osaka_costs_what_the_table_says(
     def verify(rpc: str, where: Path) -> int:
         contract, node = open_contract(where), chain.connect(rpc)
         data = calldata.verify(proof_of(receipt, contract.manifest), contract.vka)
-        return chain.send(node, chain.read_account(None), find_verifier(contract, node, None), data).gas
+        payer = chain.Payer(node, chain.read_account(None), read_most(MOST_GWEI, MOST_GAS))
+        return chain.send(payer, find_verifier(contract, node, None), data).gas
 
     with running(free_port(), "osaka") as rpc:
         world.run("contract", "deploy", folder, "--rpc-url", rpc)
@@ -213,6 +216,34 @@ def test_a_circuit_joins_a_verifier_that_is_there(world: World) -> None:
     world.contract("request", SAMPLE, "--contract", "again", "--out", "again.json")
     world.ask(SAMPLE, "again.receipt", "again.json")
     world.contract("settle", "again.receipt", "--request", "again.json", "--contract", "again")
+
+
+def test_a_node_that_names_another_answer_is_not_believed(world: World) -> None:
+    """What is shown as settled is the receipt's answer, and only if the contract has it too."""
+    world.contract("request", SAMPLE, "--out", "lied.json")
+    world.ask(SAMPLE, "lied.receipt", "lied.json")
+    settle = ("contract", "settle", "lied.receipt", "--request", "lied.json", "--rpc-url")
+    asks = "0x" + selector(calldata.ANSWER_OF).hex()
+
+    def other(asked: dict[str, Any], true: Any) -> Any:
+        changed = true[:-1] + ("e" if true[-1] == "f" else "f")
+        return changed if asked["params"][0]["data"].startswith(asks) else true
+
+    with lying(world.rpc) as liar:
+        liar.lies["eth_call"] = other
+        refused = world.run(*settle, liar.url, expect=4)
+    assert refused["code"] == "chain-refused"
+    assert "another answer than the receipt's" in refused["message"]
+
+
+def test_nothing_is_paid_beyond_what_was_allowed(world: World) -> None:
+    """Not more for a gas, not more gas, and not on another chain; a limit that is none is refused."""
+    for limit, field in ((("--most-gwei", "0"), "gwei"), (("--most-gas", "21000"), "gas")):
+        refused = world.contract("register", *limit, expect=1)
+        assert (refused["code"], refused["field"]) == ("fee-too-high", field)
+    for limit in (("--most-gwei", "nan"), ("--chain-id", "1")):
+        assert world.contract("register", *limit, expect=2)["code"] == "usage"
+    world.contract("register", "--chain-id", "31337", "--most-gas", "1000000", "--most-gwei", "3.5")
 
 
 def test_what_is_missing_is_named(world: World) -> None:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-from eth_abi.abi import decode
 
 from .. import files
 from ..bundle import read_files
-from ..errors import Rejected, UsageError
+from ..errors import CouldNotCheck, Rejected, UsageError
 from ..evm import calldata, chain
 from ..evm.calldata import Layout, OnChainProof, proof_of
 from ..evm.costs import read_rates
 from ..evm.deployment import Deployment, find_consumer, find_verifier, read_deployment, write_deployment
 from ..evm.descriptor import CONSUMER, ContractFolder, open_contract
+from ..evm.fees import MOST_GAS, MOST_GWEI, read_most
 from ..evm.harden import Form
 from ..evm.make import make_contract
 from ..evm.opened import OpenedRequest, read_request
 from ..evm.report import answer_text, as_json, as_text
 from ..evm.request import Request, input_hash, quantised
+from ..evm.words import signed
 from ..receipt import RECEIPT_LIMIT, parse_receipt
 from ..samples import read_sample
 from ..terminal import say
@@ -32,10 +35,12 @@ from .contract_fetch import fetch
 
 Folder = click.Path(path_type=Path, exists=True, file_okay=False)
 File = click.Path(path_type=Path, exists=True, dir_okay=False)
-F = TypeVar("F", bound=Callable[..., Any])
 
 _json = click.option("--json", "as_json_", is_flag=True, help="The result as JSON.")
-_rpc = click.option("--rpc-url", required=True, help="A node's JSON-RPC, such as http://127.0.0.1:8545.")
+_node = (
+    click.option("--rpc-url", required=True, help="A node's JSON-RPC, such as http://127.0.0.1:8545."),
+    click.option("--chain-id", type=click.IntRange(min=1), help="Only on this chain; default: the node's."),
+)
 _contract = click.option(
     "--contract",
     "folder",
@@ -44,12 +49,64 @@ _contract = click.option(
     show_default=True,
     help="What 'contract build' made.",
 )
-_keystore = click.option(
-    "--keystore", type=File, help=f"A keystore file; default: the key in {chain.KEY_VARIABLE}."
+_payer = (
+    click.option("--keystore", type=File, help=f"A keystore file; default: the key in {chain.KEY_VARIABLE}."),
+    click.option(
+        "--most-gwei",
+        type=float,
+        default=MOST_GWEI,
+        show_default=True,
+        help="Sign nothing that may cost more Gwei for a gas, tip and all, whatever the node asks.",
+    ),
+    click.option(
+        "--most-gas",
+        type=click.IntRange(min=1),
+        default=MOST_GAS,
+        show_default=True,
+        help="Sign nothing that may use more gas.",
+    ),
 )
 _consumer = click.option(
     "--consumer", help="The consumer's address; default: the one deployed from the folder."
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Paying:
+    """What the options of a command that sends say."""
+
+    rpc_url: str
+    chain_id: int | None
+    keystore: Path | None
+    most_gwei: float
+    most_gas: int
+
+    def connect(self) -> chain.Payer:
+        most = read_most(self.most_gwei, self.most_gas)
+        return chain.Payer(
+            chain.connect(self.rpc_url, self.chain_id), chain.read_account(self.keystore), most
+        )
+
+
+def _asks(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of a node that is asked."""
+    for option in reversed(_node):
+        function = option(function)
+    return function
+
+
+def _pays(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of a payer, which it gets together, as `paying`."""
+
+    @functools.wraps(function)
+    def gathered(**options: Any) -> None:
+        own = {field.name: options.pop(field.name) for field in fields(_Paying)}
+        function(paying=_Paying(**own), **options)
+
+    paid: Callable[..., None] = gathered
+    for option in reversed(_payer):
+        paid = option(paid)
+    return _asks(paid)
 
 
 @click.group("contract")
@@ -97,16 +154,14 @@ def build(
 
 @command.command("deploy")
 @click.argument("folder", type=Folder, default=Path("contract"))
-@_rpc
-@_keystore
+@_pays
 @click.option("--verifier", help="Use the verifier at this address, if its code is the built one's.")
 @click.option("--consumer", is_flag=True, help="Deploy a consumer of it, too.")
 @click.option("--registry", help="A ModelRegistry that the consumer follows.")
 @_json
 def deploy(
     folder: Path,
-    rpc_url: str,
-    keystore: Path | None,
+    paying: _Paying,
     verifier: str | None,
     registry: str | None,
     *,
@@ -117,26 +172,28 @@ def deploy(
 
     With a new reusable verifier the circuit is registered, too; one that is there may serve many: --verifier, then 'register'.
     """
-    contract, node, account = open_contract(folder), chain.connect(rpc_url), chain.read_account(keystore)
     follows = chain.address(registry) if registry else None
+    contract, payer = open_contract(folder), paying.connect()
+    node = payer.node
     result: dict[str, Any] = {"chain_id": node.chain_id}
     fresh = verifier is None
     if fresh:
-        sent = chain.send(node, account, None, contract.creation("Verifier"))
+        sent = chain.send(payer, None, contract.creation("Verifier"))
         verifier = sent.address
         result["gas"] = sent.gas
     where = find_verifier(contract, node, verifier)
-    if fresh and contract.vka:
-        result["register_gas"] = chain.send(node, account, where, calldata.register(contract.vka)).gas
+    # Whatever fails from here on, it was paid for.
     _remember(contract, node.chain_id, where, None)
     result["verifier"] = where
+    if fresh and contract.vka:
+        result["register_gas"] = chain.send(payer, where, calldata.register(contract.vka)).gas
     if consumer:
         descriptor = contract.descriptor
         digest = bytes.fromhex(descriptor.vka_digest) if descriptor.vka_digest else None
         model = calldata.constructor(
             where, bytes.fromhex(descriptor.code_hash), digest, Layout.of(contract.manifest), follows
         )
-        sent = chain.send(node, account, None, contract.creation(CONSUMER) + model)
+        sent = chain.send(payer, None, contract.creation(CONSUMER) + model)
         consumes = find_consumer(contract, node, sent.address)
         _remember(contract, node.chain_id, where, consumes)
         result |= {"consumer": consumes, "consumer_gas": sent.gas}
@@ -148,22 +205,19 @@ def deploy(
 
 @command.command("register")
 @click.argument("folder", type=Folder, default=Path("contract"))
-@_rpc
-@_keystore
+@_pays
 @click.option(
     "--verifier", help="The reusable verifier's address; default: the one deployed from the folder."
 )
 @_json
-def register(
-    folder: Path, rpc_url: str, keystore: Path | None, verifier: str | None, *, as_json_: bool
-) -> None:
+def register(folder: Path, paying: _Paying, verifier: str | None, *, as_json_: bool) -> None:
     """Register the circuit's VKA with the reusable verifier; with a single verifier there is nothing to do."""
     contract = open_contract(folder)
     if contract.descriptor.form == "single":
         raise UsageError("usage", "A single verifier holds its circuit's key; there is nothing to register.")
-    node, account = chain.connect(rpc_url), chain.read_account(keystore)
-    where = find_verifier(contract, node, verifier)
-    sent = chain.send(node, account, where, calldata.register(contract.vka))
+    payer = paying.connect()
+    where = find_verifier(contract, payer.node, verifier)
+    sent = chain.send(payer, where, calldata.register(contract.vka))
     result = {"verifier": where, "vka_digest": contract.descriptor.vka_digest, "gas": sent.gas}
     _show(result, f"REGISTERED  {result['vka_digest']} with {where}, {sent.gas:,} gas", as_json=as_json_)
 
@@ -171,12 +225,14 @@ def register(
 @command.command("verify")
 @click.argument("receipt", type=File)
 @_contract
-@_rpc
+@_asks
 @click.option("--verifier", help="The verifier's address; default: the one deployed from the folder.")
 @_json
-def verify(receipt: Path, folder: Path, rpc_url: str, verifier: str | None, *, as_json_: bool) -> None:
+def verify(
+    receipt: Path, folder: Path, rpc_url: str, chain_id: int | None, verifier: str | None, *, as_json_: bool
+) -> None:
     """Ask the verifier on chain about RECEIPT's proof; nothing is sent, and no policy is looked at."""
-    contract, node = open_contract(folder), chain.connect(rpc_url)
+    contract, node = open_contract(folder), chain.connect(rpc_url, chain_id)
     given = _proof(receipt, contract)
     where = find_verifier(contract, node, verifier)
     data = calldata.verify(given, contract.vka)
@@ -193,8 +249,7 @@ def verify(receipt: Path, folder: Path, rpc_url: str, verifier: str | None, *, a
 @command.command("request")
 @click.argument("sample", type=File)
 @_contract
-@_rpc
-@_keystore
+@_pays
 @_consumer
 @click.option(
     "--seconds",
@@ -210,8 +265,7 @@ def verify(receipt: Path, folder: Path, rpc_url: str, verifier: str | None, *, a
 def request(
     sample: Path,
     folder: Path,
-    rpc_url: str,
-    keystore: Path | None,
+    paying: _Paying,
     consumer: str | None,
     seconds: int,
     out: Path,
@@ -223,18 +277,19 @@ def request(
         raise UsageError(
             "exists", f"{out} is of an earlier request, which may be open; choose another --out."
         )
-    contract, node, account = open_contract(folder), chain.connect(rpc_url), chain.read_account(keystore)
+    contract, payer = open_contract(folder), paying.connect()
+    node = payer.node
     values = quantised(contract.manifest, read_sample(sample, contract.manifest.inputs))
     hashed = input_hash(contract.manifest, values)
     where = find_consumer(contract, node, consumer)
     deadline = chain.now(node) + seconds
     data = calldata.request(bytes.fromhex(hashed), deadline)
-    sent = chain.send(node, account, where, data)
+    sent = chain.send(payer, where, data)
     number = chain.requested(sent, where)
     opened = Request(
         chain_id=node.chain_id,
         consumer=where,
-        requester=account.address,
+        requester=payer.account.address,
         request_id=number,
         deadline=deadline,
         model_pin=contract.descriptor.model_pin,
@@ -258,26 +313,28 @@ def request(
 @click.argument("receipt", type=File)
 @click.option("--request", "request_", type=File, default=Path("request.json"), show_default=True)
 @_contract
-@_rpc
-@_keystore
+@_pays
 @_json
-def settle(
-    receipt: Path, request_: Path, folder: Path, rpc_url: str, keystore: Path | None, *, as_json_: bool
-) -> None:
+def settle(receipt: Path, request_: Path, folder: Path, paying: _Paying, *, as_json_: bool) -> None:
     """Settle a request with RECEIPT's proof: simulated first, built from the receipt and the manifest alone."""
-    contract, node, account = open_contract(folder), chain.connect(rpc_url), chain.read_account(keystore)
+    contract, payer = open_contract(folder), paying.connect()
     given, opened = _proof(receipt, contract), read_request(request_)
-    where = _consumer_of(contract, node, opened)
-    number = opened.request_id
-    sent = chain.send(node, account, where, calldata.settle(number, given, contract.vka))
-    (answer,) = decode(["int64[]"], chain.call(node, where, calldata.answer_of(number)))
+    where = _consumer_of(contract, payer.node, opened)
+    number, layout = opened.request_id, Layout.of(contract.manifest)
+    answer = signed(given.instances[-layout.outputs :])
+    sent = chain.send(payer, where, calldata.settle(number, given, contract.vka))
+    if chain.call(payer.node, where, calldata.answer_of(number)) != calldata.answered(answer):
+        raise CouldNotCheck(
+            "chain-refused",
+            f"The node says that {sent.transaction} settled the request, and gives another answer than the receipt's.",
+        )
     result = {
         "request_id": number,
         "consumer": where,
         "transaction": sent.transaction,
         "gas": sent.gas,
         "answer": list(answer),
-        "output_scale": contract.descriptor.output_scale,
+        "output_scale": layout.output_scale,
     }
     text = f"SETTLED  {number}: {answer_text(contract.manifest, answer)}; {sent.gas:,} gas"
     _show(result, text, as_json=as_json_)
@@ -286,15 +343,14 @@ def settle(
 @command.command("expire")
 @click.option("--request", "request_", type=File, default=Path("request.json"), show_default=True)
 @_contract
-@_rpc
-@_keystore
+@_pays
 @_json
-def expire(request_: Path, folder: Path, rpc_url: str, keystore: Path | None, *, as_json_: bool) -> None:
+def expire(request_: Path, folder: Path, paying: _Paying, *, as_json_: bool) -> None:
     """Close a request that was not settled before its deadline."""
-    contract, node, account = open_contract(folder), chain.connect(rpc_url), chain.read_account(keystore)
+    contract, payer = open_contract(folder), paying.connect()
     opened = read_request(request_)
-    where = _consumer_of(contract, node, opened)
-    sent = chain.send(node, account, where, calldata.expire(opened.request_id))
+    where = _consumer_of(contract, payer.node, opened)
+    sent = chain.send(payer, where, calldata.expire(opened.request_id))
     result = {"request_id": opened.request_id, "consumer": where, "gas": sent.gas}
     _show(result, f"EXPIRED  {opened.request_id}; {sent.gas:,} gas", as_json=as_json_)
 

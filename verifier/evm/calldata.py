@@ -159,6 +159,11 @@ def answer_of(request_id: int) -> bytes:
     return selector(ANSWER_OF) + encode(["uint256"], [request_id])
 
 
+def answered(answer: Sequence[int]) -> bytes:
+    """What a consumer gives when it is asked for this answer: a list of signed integers, each in a word."""
+    return b"".join((value % (1 << 256)).to_bytes(32, "big") for value in (32, len(answer), *answer))
+
+
 def expire(request_id: int) -> bytes:
     """The call that closes a request that was not settled in time."""
     return selector(EXPIRE) + encode(["uint256"], [request_id])

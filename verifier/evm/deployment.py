@@ -71,7 +71,7 @@ def find_consumer(contract: ContractFolder, node: Node, given: str | None) -> st
         )
     if not chain.code_at(node, where):
         raise Rejected("code-mismatch", f"There is no contract at {where}.")
-    pin = chain.call(node, where, selector("modelPin()")).hex()
+    pin = chain.call(node, where, selector("modelPin()"))[:32].hex()
     if pin != contract.descriptor.model_pin:
         raise Rejected(
             "code-mismatch", f"The consumer at {where} takes answers of another model: its pin is {pin}."

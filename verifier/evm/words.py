@@ -24,6 +24,11 @@ def elements(values: Sequence[int]) -> tuple[int, ...]:
     return tuple(value % BN254_SCALAR_FIELD for value in values)
 
 
+def signed(values: Sequence[int]) -> tuple[int, ...]:
+    """Elements of BN254's scalar field as signed integers: what `elements` was given."""
+    return tuple(value - BN254_SCALAR_FIELD if value > BN254_SCALAR_FIELD // 2 else value for value in values)
+
+
 def packed(values: Sequence[int]) -> bytes:
     """Signed integers as field elements, each in a word."""
     return b"".join(value.to_bytes(32, "big") for value in elements(values))
