@@ -30,6 +30,7 @@ ERRORS: dict[str, str] = {
     "PinNotPublished(bytes32)": "the model's pin was not published",
     "NoVersion(bytes32)": "the registry has no version of this model",
     "StakeOutOfRange()": "the stake is nothing, or too much",
+    "NoBeneficiary()": "the stake has no beneficiary: the zero address cannot take it",
     "NothingToWithdraw()": "nothing is credited to this account",
     "WithdrawalFailed()": "the account did not take its money",
     "OneOutput()": "the model has one output only",

@@ -19,6 +19,7 @@ contract ClassOnePayout is InferenceConsumer {
     event Credited(uint256 indexed requestId, address indexed to, uint256 amount);
 
     error StakeOutOfRange();
+    error NoBeneficiary();
     error NothingToWithdraw();
     error WithdrawalFailed();
     error OneOutput();
@@ -28,12 +29,15 @@ contract ClassOnePayout is InferenceConsumer {
     }
 
     /// @notice Opens a request and stakes the value sent with it.
+    /// @param beneficiary Who gets it if the model says class 1; must be able to call `withdraw`, or the stake is lost then.
     function stake(bytes32 inputHash, uint64 deadline, address beneficiary)
         external
         payable
         returns (uint256 requestId)
     {
         if (msg.value == 0 || msg.value > type(uint96).max) revert StakeOutOfRange();
+        // Nobody could withdraw what is credited to it.
+        if (beneficiary == address(0)) revert NoBeneficiary();
         requestId = _open(msg.sender, inputHash, deadline);
         // forge-lint: disable-next-line(unsafe-typecast) -- within uint96, as the first line says
         stakes[requestId] = Stake(beneficiary, uint96(msg.value));

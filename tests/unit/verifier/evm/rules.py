@@ -25,6 +25,7 @@ from .chain import ALICE, BOB, CAROL, START, Event, Reverted, encoded
 from .planned import BENT, PLAN, Planned, Prepared, bound_of
 
 PEOPLE = (ALICE, BOB, CAROL)
+NOBODY = "0x" + "00" * 20
 UNKNOWN, ACTIVE, SUPERSEDED, REVOKED = "Unknown", "Active", "Superseded", "Revoked"
 STATUSES = (UNKNOWN, ACTIVE, SUPERSEDED, REVOKED)
 STATES = ("None", "Open", "Settled", "Expired")
@@ -66,7 +67,7 @@ class Rules(RuleBasedStateMachine):
         who=st.sampled_from(PEOPLE),
         seconds=st.integers(-1, 400),
         stake=st.sampled_from([0, 0, 1, 1000]),
-        beneficiary=st.sampled_from(PEOPLE),
+        beneficiary=st.sampled_from([*PEOPLE, *PEOPLE, NOBODY]),
     )
     def open(self, as_planned: bool, who: str, seconds: int, stake: int, beneficiary: str) -> None:
         """Anybody opens a request, with a stake or without."""
@@ -79,7 +80,9 @@ class Rules(RuleBasedStateMachine):
             data = encoded("stake(bytes32,uint64,address)", hashed, asked.deadline, beneficiary)
         else:
             data = calldata.request(hashed, asked.deadline)
-        if self._now > asked.deadline:
+        if stake and beneficiary == NOBODY:
+            self._reverts("NoBeneficiary", data, asked.requester, stake)
+        elif self._now > asked.deadline:
             self._reverts("DeadlinePassed", data, asked.requester, stake)
         elif self._status != ACTIVE:
             self._reverts("ModelNotActive", data, asked.requester, stake)

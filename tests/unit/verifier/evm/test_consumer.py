@@ -21,7 +21,7 @@ from verinfer.verifier.evm.calldata import Layout, OnChainProof
 from verinfer.verifier.evm.harden import Form
 from verinfer.verifier.evm.request import Request, input_hash
 from verinfer.verifier.evm.solc import Compiled
-from verinfer.verifier.evm.words import elements, keccak256
+from verinfer.verifier.evm.words import elements, keccak256, signed
 from verinfer.verifier.instances import BN254_SCALAR_FIELD, build_instances
 
 from .chain import ALICE, BOB, START, Chain, Reverted, encoded, relocated
@@ -134,13 +134,15 @@ def first(world: World) -> tuple[Request, OnChainProof]:
 
 
 def test_an_answer_settles_its_request_once(world: World) -> None:
-    """Anybody may settle; the decoded answer is the circuit's, with its signs; a replay reverts."""
+    """Anybody may settle; the decoded answer is the circuit's, with its signs, as we encode it; a replay reverts."""
     request = world.opened(world.consumer, values=(-300, 200, -7))
     given = world.proof(request.nonce, values=(-300, 200, -7))
     world.settle(request, given, sender=BOB)
     output = world.chain.call(world.consumer, calldata.answer_of(request.request_id)).output
     (answer,) = decode(["int64[]"], output)
+    assert answer == signed(given.instances[-2:])
     assert elements(answer) == given.instances[-2:]
+    assert output == calldata.answered(answer)
     assert any(value < 0 for value in answer)
     assert world.refused(request, given) == "AlreadySettled"
 
@@ -347,3 +349,21 @@ def test_the_example_pays_by_the_answer(world: World) -> None:
     assert chain.balance(ALICE) == owned + 2000
     with pytest.raises(Reverted, match="NothingToWithdraw"):
         chain.call(payout, encoded("withdraw()"))
+
+
+def test_the_example_takes_no_stake_that_nobody_could_withdraw(world: World) -> None:
+    """Nothing staked, or nobody to get it: an error of its own for each, no request, and the money stays where it was."""
+    payout = world.consumer_of(name="ClassOnePayout")
+    nobody, before = "0x" + "00" * 20, world.chain.balance(ALICE)
+    for beneficiary, value, error in (
+        (nobody, 1000, "NoBeneficiary"),
+        (BOB, 0, "StakeOutOfRange"),
+        (nobody, 0, "StakeOutOfRange"),
+    ):
+        data = encoded("stake(bytes32,uint64,address)", NO_DIGEST, DEADLINE, beneficiary)
+        with pytest.raises(Reverted) as caught:
+            world.chain.call(payout, data, value=value)
+        assert caught.value.error == error
+    count = world.chain.call(payout, encoded("requestCount()")).output
+    assert (int.from_bytes(count, "big"), world.chain.balance(payout)) == (0, 0)
+    assert world.chain.balance(ALICE) == before
