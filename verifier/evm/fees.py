@@ -60,9 +60,8 @@ def fees_of(base: int, tip: int, most: Most) -> Fees:
     if base + tip > most.wei:
         raise Rejected(
             "fee-too-high",
-            f"The node asks {_gwei(base + tip)} Gwei for a gas, of which {_gwei(tip)} are a tip, and at most {_gwei(most.wei)} "
-            "may be paid, so nothing was signed. Compare with what gas costs elsewhere; then give --most-gwei, or ask another "
-            "node.",
+            f"The node asks {_gwei(base + tip)} Gwei for a gas, {_gwei(tip)} of it as a tip, and at most {_gwei(most.wei)} may "
+            "be paid, so nothing was signed. Compare with what gas costs elsewhere; then give --most-gwei, or ask another node.",
             field="gwei",
         )
     # The base fee may rise until a block takes the transaction.

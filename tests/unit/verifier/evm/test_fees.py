@@ -38,7 +38,7 @@ def test_a_limit_is_the_last_price_that_is_paid(base: int, tip: int) -> None:
     assert fees_of(base, tip, Most(10, 1)).most == 10
     with pytest.raises(Rejected, match=r"--most-gwei"):
         fees_of(base, tip, Most(9, 1))
-    with pytest.raises(Rejected, match=r"2,000 Gwei .* 1,000 are a tip, and at most 10 may be paid"):
+    with pytest.raises(Rejected, match=r"2,000 Gwei .* 1,000 of it as a tip, and at most 10 may be paid"):
         fees_of(10**12, 10**12, read_most(MOST_GWEI, MOST_GAS))
 
 
