@@ -35,6 +35,9 @@ REUSABLE_CODE_HASH = {
 }
 """By version of EZKL, the code hash of the hardened reusable verifier: it does not depend on the circuit."""
 
+_DEPLOYS = (bytes.fromhex("6080604052348015600e575f5ffd5b5061"), bytes.fromhex("8061001c5f395ff3fe"))
+"""What solc puts around the length of code to deploy it, without a constructor: it takes no ether, and does nothing else."""
+
 _LIMITS = Limits(memory_bytes=8 * GIB, cpu_seconds=300, file_bytes=64 << 20, wall_seconds=300)
 
 
@@ -106,6 +109,12 @@ def compile_verifier(bundle: Bundle, form: Form) -> Contract:
     name = contract_name(form)
     compiled = solc.compile_sources({"Verifier.sol": source}, {"Verifier.sol": name}, runs=RUNS)[name]
     return Contract(form, source, compiled, vka_of(bundle) if form == "reusable" else ())
+
+
+def deploys(creation: bytes, runtime: bytes) -> bool:
+    """Whether `creation` does nothing but put a verifier's `runtime` code on a chain: who sends it runs it with their gas."""
+    before, after = _DEPLOYS
+    return len(runtime) < 1 << 16 and creation == before + len(runtime).to_bytes(2, "big") + after + runtime
 
 
 def source_of(bundle: Bundle, form: Form) -> str:

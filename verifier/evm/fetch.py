@@ -18,7 +18,7 @@ from ..bundle import Bundle
 from ..digest import sha256
 from ..errors import CouldNotCheck, Malformed, Rejected, UsageError
 from ..wire import validate
-from .build import Contract, source_of, vka_of
+from .build import Contract, deploys, source_of, vka_of
 from .calldata import Layout
 from .descriptor import (
     DESCRIPTOR,
@@ -147,6 +147,8 @@ def _require_expected(folder: ContractFolder, bundle: Bundle, code_hash: str | N
         )
     if code_hash is not None and found.code_hash != code_hash:
         raise Rejected("code-mismatch", f"The service's verifier has the code hash {found.code_hash}.")
+    if not deploys(folder.creation("Verifier"), folder.compiled("Verifier").runtime):
+        raise Rejected("code-mismatch", "Verifier.bin does something else than to deploy the verifier.")
     sources = {f"contracts/{name}": text.encode() for name, text in own_sources().items()}
     if own_digest(content) != OWN_ARTIFACTS or any(content[name] != text for name, text in sources.items()):
         raise Rejected(

@@ -208,6 +208,7 @@ LIES: dict[str, tuple[Callable[[Content], None], str]] = {
         _replaced("Verifier.runtime.bin", b"60", b"61"),
         "contract-malformed",
     ),
+    "other code that deploys it": (_replaced("Verifier.bin", b"5ffd5b50", b"5fff5b50"), "code-mismatch"),
     "another circuit's words": (_other_words, "code-mismatch"),
     "another circuit": (_other_circuit, "circuit-not-pinned"),
     "another scale": (lambda content: _described(content, output_scale=1), "code-mismatch"),

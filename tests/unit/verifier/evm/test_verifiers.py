@@ -60,6 +60,24 @@ def test_an_honest_proof_is_accepted(
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_what_deploys_a_verifier_does_nothing_else(verifiers: dict[Form, Contract], form: Form) -> None:
+    """Without a compiler it is known what the compiler puts before the code; anything else, or other code, is refused."""
+    creation, runtime = verifiers[form].compiled.creation, verifiers[form].compiled.runtime
+    assert build.deploys(creation, runtime)
+    for other in (
+        b"",
+        runtime,
+        creation + b"\0",
+        b"\x5b" + creation,
+        creation[:-1],
+        creation[:28] + creation,
+    ):
+        assert not build.deploys(other, runtime)
+    for other in (b"", creation, runtime[1:], runtime + b"\0", bytes(1 << 16)):
+        assert not build.deploys(creation, other)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_relocated_proof_is_refused(
     chain: Chain,
     verifiers: dict[Form, Contract],
