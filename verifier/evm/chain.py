@@ -45,15 +45,7 @@ _INCLUSION_SECONDS = 300
 _AHEAD_SECONDS = 86_400
 _NUMBER_LIMIT = 1 << 64
 """No gas, fee or time is as large, and no nonce (EIP-2681)."""
-_NONSENSE = (
-    DecodingError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
+_NONSENSE = (DecodingError, ValueError, TypeError, LookupError, AttributeError)
 """What becomes of an answer that has not the form of one, or of a contract's error that has not."""
 _REQUESTED = keccak256(b"Requested(uint256,address,bytes32,bytes32,uint64)")
 _KEY = re.compile(r"[0-9a-fA-F]{64}")

@@ -168,7 +168,7 @@ WHOLE = [
     b'{"jsonrpc":"2.0","id":0,"error":{"code":3,"message":"execution reverted","data":"0x556f183000"}}',
     b'{"jsonrpc":"2.0","id":0,"error":{"code":3,"message":"execution reverted","data":"0x4e487b7199"}}',
     b'{"jsonrpc":"2.0","id":0,"error":{"code":1,"message":"\\u001b[2Jpaid"}}',
-    b" " * (ANSWER_LIMIT + 1),
+    b'{"jsonrpc":"2.0","id":0,"result":"0x1"}' + b" " * ANSWER_LIMIT,
 ]
 """Answers that are none."""
 
@@ -280,6 +280,20 @@ def test_deadlines_are_counted_from_no_time_of_the_nodes_choice(liar: Liar) -> N
         with pytest.raises(CouldNotCheck) as caught:
             chain.now(node)
         assert caught.value.code == "chain-refused"
+
+
+def test_what_is_no_block_is_refused(liar: Liar) -> None:
+    """Neither fees nor a time are taken from it."""
+    payer = _payer(liar)
+    for block in (None, "x", 7, True, [], ["timestamp"], [["timestamp", 1]], {"timestamp": None}):
+        liar.lies["eth_getBlockByNumber"] = always(block)
+        with pytest.raises(CouldNotCheck) as caught:
+            chain.now(payer.node)
+        assert caught.value.code == "chain-refused", block
+        if not isinstance(block, dict):
+            with pytest.raises(CouldNotCheck):
+                chain.send(payer, None, MAKES_CODE)
+    assert liar.signed == []
 
 
 CONSUMER = "0x" + "C0" * 20
