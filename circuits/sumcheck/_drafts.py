@@ -95,6 +95,12 @@ class Drafts:
         """The dimensions of a stage's output, or of the input; of the input () until somebody reads it."""
         return self.in_dims if stage == INPUT else self.drafts[stage].dims
 
+    def least(self, stage: int) -> float:
+        """A bound of what a stage gives: 0 after a ReLU, and after pools of it, else minus infinity."""
+        while stage != INPUT and self.drafts[stage].op == "pool":
+            stage = self.drafts[stage].source
+        return -inf if stage == INPUT else self.drafts[stage].low
+
     def take(self, node: onnx.NodeProto, view: View, dims: Dims) -> int:
         """The stage behind a view that is read in these dimensions, in order."""
         if view.stage == INPUT and not self.in_dims:

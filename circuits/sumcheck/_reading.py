@@ -25,7 +25,6 @@ from .network import INPUT, Reals
 _NEEDS = {
     "MaxPool": "selectors for a maximum, which verinfer-sc/1 does not have; an AveragePool can be proven",
     "GlobalMaxPool": "selectors for a maximum, which verinfer-sc/1 does not have; a GlobalAveragePool can be proven",
-    "Concat": "inputs from several layers at once",
     "Softmax": "exponentials and a division; leave it to whoever reads the scores (--cut-head)",
     "LogSoftmax": "exponentials and a division; leave it to whoever reads the scores (--cut-head)",
     "ArgMax": "a comparison of outputs; leave it to whoever reads the scores (--cut-head)",
@@ -101,6 +100,7 @@ class _Reading:
             "Sub": self._affine,
             "Mul": self._affine,
             "Div": self._affine,
+            "Concat": self._concat,
             "Transpose": self._move,
             **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity"), self._move),
         }
@@ -240,38 +240,75 @@ class _Reading:
         self._product(node, right.T, np.zeros(1))
 
     def _product(self, node: onnx.NodeProto, weights: Reals, bias: Reals) -> None:
-        view = self._net.view(node)
-        rows, length = prod(view.shape[:-1]), weights.shape[1]
         if bias.size not in (1, len(weights)) or (bias.ndim == 2 and len(bias) > 1):
             raise refusal(node, "it would need another bias for each row")
         term = np.broadcast_to(bias.ravel(), (len(weights),)).copy()
+        self._net.show(node, self._net.append(node, self._rows(node, self._net.view(node), weights, term)))
+
+    def _rows(self, node: onnx.NodeProto, view: View, weights: Reals, bias: Reals) -> Draft:
+        """Each row of a view times the weights."""
+        rows, length = prod(view.shape[:-1]), weights.shape[1]
         if rows > 1:
-            source = self._net.take(node, view, (rows, length))
-            draft = Draft(
+            return Draft(
                 name=name_of(node),
                 op="linear",
                 dims=(rows, len(weights)),
-                source=source,
+                source=self._net.take(node, view, (rows, length)),
                 weights=weights,
-                bias=term,
+                bias=bias,
             )
-        else:
-            if view.stage == INPUT and not self._net.in_dims:
-                self._net.in_dims = (length,)
-            if view.order is not None:
-                # Weight i meets the cell that stands at place i.
-                moved = np.zeros_like(weights)
-                moved[:, view.order] = weights
-                weights = moved
-            draft = Draft(
-                name=name_of(node),
-                op="gemm",
-                dims=(len(weights),),
-                source=view.stage,
-                weights=weights,
-                bias=term,
+        if view.stage == INPUT and not self._net.in_dims:
+            self._net.in_dims = (length,)
+        if view.order is not None:
+            # Weight i meets the cell that stands at place i.
+            moved = np.zeros_like(weights)
+            moved[:, view.order] = weights
+            weights = moved
+        return Draft(
+            name=name_of(node),
+            op="gemm",
+            dims=(len(weights),),
+            source=view.stage,
+            weights=weights,
+            bias=bias,
+        )
+
+    def _concat(self, node: onnx.NodeProto) -> None:
+        """Channels side by side: each part is moved to its own by weights of 0 and 1, and added to the parts before it."""
+        views, shape = (
+            [self._net.view(node, index) for index in range(len(node.input))],
+            self._net.shape_of(node),
+        )
+        channels = 1 if len(shape) == 4 else len(shape) - 1
+        if attribute(node, "axis", 0) % len(shape) != channels:
+            raise refusal(node, "only channels, or numbers of a row, can be put side by side")
+        start, before = 0, None
+        # Where no part is below zero none is clipped at it, and none needs a sign.
+        low = min(self._net.least(view.stage) for view in views)
+        for view in views:
+            total, count = shape[channels], view.shape[channels]
+            self._net.reserve(node, total, count)
+            weights, bias = np.eye(total, count, -start), np.zeros(total)
+            draft = (
+                self._pixels(node, view, weights, bias)
+                if len(shape) == 4
+                else self._rows(node, view, weights, bias)
             )
-        self._net.show(node, self._net.append(node, draft))
+            draft.add, draft.low = before, low
+            before, start = self._net.append(node, draft), start + count
+        assert before is not None  # a Concat has an input
+        self._net.show(node, before)
+
+    def _pixels(self, node: onnx.NodeProto, view: View, weights: Reals, bias: Reals) -> Draft:
+        """The channels of each cell of an image times the weights."""
+        return Draft(
+            name=name_of(node),
+            op="conv",
+            dims=(len(weights), *view.shape[2:]),
+            source=self._net.take(node, view, dims_of(view.shape)),
+            weights=weights[:, :, None, None],
+            bias=bias,
+        )
 
     # what goes into the layer before
 

@@ -144,4 +144,21 @@ def examples() -> dict[str, tuple[Sequence[int], list[onnx.NodeProto], Constants
             ],
             {"w0": w(6, 9), "b0": w(9), "w1": w(9, 6) / 3, "wo": w(2, 30), "bo": w(2)},
         ),
+        "parts": (
+            (1, 2, 6, 6),
+            [
+                node("Conv", ["x", "w0"], ["a0"], pads=[1, 1, 1, 1]),
+                node("Relu", ["a0"], ["a"]),
+                node("Conv", ["a", "w1", "b1"], ["b"]),
+                node("Concat", ["b", "x", "a"], ["c0"], axis=1),
+                node("Relu", ["c0"], ["c"]),
+                node("AveragePool", ["c"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+                node("Transpose", ["p"], ["t"], perm=[0, 2, 3, 1]),
+                node("Flatten", ["t"], ["one"]),
+                node("Flatten", ["c"], ["other"]),
+                node("Concat", ["one", "other"], ["h"], axis=-1),
+                *head,
+            ],
+            {"w0": w(4, 2, 3, 3), "w1": w(3, 4, 1, 1), "b1": w(3), "wo": w(3, 405), "bo": w(3)},
+        ),
     }  # fmt: skip

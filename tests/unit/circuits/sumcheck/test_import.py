@@ -147,6 +147,13 @@ def test_examples_hold_every_feature(tmp_path: Path) -> None:
         assert any(has(index, stage) for index, stage in stages)
 
 
+def test_parts_that_are_never_negative_need_no_sign(tmp_path: Path) -> None:
+    """What is put side by side behind a ReLU, or a pool of one, keeps all its bits; with one signed part all are signed."""
+    stages = read(graph(*EXAMPLES["parts"]), tmp_path).stages
+    lows = {name: [stage.low for stage in stages if stage.name == name] for name in ("c0", "h")}
+    assert lows == {"c0": [-np.inf, -np.inf, 0.0], "h": [0.0, 0.0]}
+
+
 def test_a_padded_layer_does_not_read_signed_inputs_itself(tmp_path: Path) -> None:
     """Zero padding is the real 0, not the least input: a copy of the input stands before it, and none where none is needed."""
     network = read(_one_conv([1, 1, 1, 1]), tmp_path)
@@ -204,7 +211,8 @@ REFUSED: dict[str, tuple[str, list[onnx.NodeProto]]] = {
     "square": ("products of two activations", [node("Conv", ["x", "x"], ["y"], name="square")]),
     "hard": ("clips from 0 up", [node("Clip", ["x", "low"], ["y"], name="hard")]),
     "top": ("does not have", [node("Floor", ["x"], ["y"], name="top")]),
-    "both": ("several layers", [node("Concat", ["x", "x"], ["y"], name="both", axis=1)]),
+    "both": ("side by side", [node("Concat", ["x", "x"], ["y"], name="both", axis=2)]),
+    "rest": ("constant", [node("Concat", ["x", "rest"], ["y"], name="rest", axis=1)]),
     "turn": (
         "moved",
         [node("Relu", ["x"], ["r"]), node("Transpose", ["r"], ["y"], name="turn", perm=[0, 1, 3, 2])],
@@ -225,7 +233,12 @@ REFUSED: dict[str, tuple[str, list[onnx.NodeProto]]] = {
 def test_what_cannot_be_proven_is_refused_by_name(name: str, tmp_path: Path) -> None:
     """The error is ``model-unsupported``, and says which node is in the way, and what it would take."""
     why, nodes = REFUSED[name]
-    constants = {"low": -1.0, "map": np.arange(16.0).reshape(4, 4), "far": np.ones((1, 1, 2, 2))}
+    constants = {
+        "low": -1.0,
+        "map": np.arange(16.0).reshape(4, 4),
+        "far": np.ones((1, 1, 2, 2)),
+        "rest": np.ones((1, 1, 4, 4)),
+    }
     with pytest.raises(Malformed, match=why) as refused:
         read(graph((1, 1, 4, 4), nodes, constants), tmp_path)
     assert refused.value.code == "model-unsupported"
