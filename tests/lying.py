@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
+
+from .serving import reply, serving
 
 Lie = bytes | Callable[[dict[str, Any], Any], Any]
 """A whole answer; or what makes a result of the question and the true result."""
@@ -36,41 +37,22 @@ def lying(rpc: str) -> Iterator[Liar]:
     """A node between a client and the one at `rpc`, which lies as its `lies` say."""
     liar = Liar()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if liar.elsewhere is not None:
-                self._answer(b"", 307, ("Location", liar.elsewhere))
-                return
-            asked = json.loads(body)
-            if asked["method"] == "eth_sendRawTransaction":
-                liar.signed.append(asked["params"][0])
-            lie = liar.lies.get(asked["method"])
-            if isinstance(lie, bytes):
-                self._answer(lie)
-                return
-            true = real.post(rpc, content=body, headers={"Content-Type": "application/json"})
-            answer = true.json()
-            if lie is not None:
-                answer["result"] = lie(asked, answer.get("result"))
-            self._answer(json.dumps(answer).encode())
+    def respond(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        if liar.elsewhere is not None:
+            reply(handler, b"", status=307, Location=liar.elsewhere)
+            return
+        asked = json.loads(body)
+        if asked["method"] == "eth_sendRawTransaction":
+            liar.signed.append(asked["params"][0])
+        lie = liar.lies.get(asked["method"])
+        if isinstance(lie, bytes):
+            reply(handler, lie)
+            return
+        said = real.post(rpc, content=body, headers={"Content-Type": "application/json"}).json()
+        if lie is not None:
+            said["result"] = lie(asked, said.get("result"))
+        reply(handler, json.dumps(said).encode())
 
-        def _answer(self, data: bytes, status: int = 200, *headers: tuple[str, str]) -> None:
-            self.send_response(status)
-            for name, value in (("Content-Length", str(len(data))), *headers):
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    liar.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        with httpx.Client() as real:
-            yield liar
-    finally:
-        server.shutdown()
-        server.server_close()
+    with httpx.Client() as real, serving(respond) as url:
+        liar.url = url
+        yield liar

@@ -87,7 +87,7 @@ def connect(url: str, chain_id: int | None = None) -> Node:
     """
     if not url.startswith(("http://", "https://")):
         raise UsageError("usage", "--rpc-url takes an address that begins with http:// or https://.")
-    provider = HTTPProvider(url, request_kwargs={"timeout": _TIMEOUT}, session=bounded_session())
+    provider = HTTPProvider(url, request_kwargs={"timeout": _TIMEOUT}, session=bounded_session(_TIMEOUT))
     # Or a contract could have this machine ask any address (EIP-3668).
     provider.global_ccip_read_enabled = False
     web3 = Web3(provider)

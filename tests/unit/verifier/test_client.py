@@ -19,6 +19,8 @@ from verinfer.verifier import client
 from verinfer.verifier.errors import CouldNotCheck, Malformed, UsageError, VerinferError
 from verinfer.verifier.manifest import Manifest, parse_manifest
 
+from ...serving import reply
+
 BUNDLES = Path(__file__).parents[2] / "vectors" / "shared" / "bundles"
 FORGED = "failed\n\nVERIFIED  bmi 1: 42\x1b[8m\u202e\u2028"
 
@@ -28,14 +30,6 @@ Respond = Callable[[BaseHTTPRequestHandler], None]
 def _manifest() -> Manifest:
     found = (parse_manifest(path.read_bytes()) for path in sorted(BUNDLES.glob("*/manifest.json")))
     return next(manifest for manifest in found if manifest.model.name == "bmi")
-
-
-def _send(handler: BaseHTTPRequestHandler, body: bytes, *, status: int = 200, **headers: str) -> None:
-    handler.send_response(status)
-    for name, value in {"Content-Length": str(len(body)), **headers}.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.end_headers()
-    handler.wfile.write(body)
 
 
 @contextmanager
@@ -55,7 +49,7 @@ def _service(
 
         def _answer(self, answer: Respond | dict[str, Any]) -> None:
             if isinstance(answer, dict):
-                _send(self, json.dumps(answer).encode())
+                reply(self, json.dumps(answer).encode())
             else:
                 answer(self)
 
@@ -86,9 +80,9 @@ def test_what_a_service_says_of_an_error_is_one_clean_line() -> None:
     """Code and detail of a problem, and of a job that failed, cannot write lines, move a cursor, or go on for ever."""
     problem = json.dumps({"code": FORGED, "title": FORGED, "detail": FORGED * 100}).encode()
     answers: list[tuple[Respond | dict[str, Any], ...]] = [
-        (lambda handler: _send(handler, problem, status=500),),
+        (lambda handler: reply(handler, problem, status=500),),
         (JOB, {"status": "failed", "code": FORGED, "detail": FORGED * 100}),
-        (JOB, lambda handler: _send(handler, problem, status=404)),
+        (JOB, lambda handler: reply(handler, problem, status=404)),
     ]
     for answer in answers:
         with _service(*answer) as http, pytest.raises(client.ServiceError) as caught:
@@ -164,7 +158,7 @@ def test_an_answer_without_receipt_or_job_is_malformed(answer: dict[str, Any]) -
 )
 def test_odd_answers_are_malformed(body: bytes, code: str) -> None:
     """Each has a code; none fills the memory or ends in a traceback."""
-    with _service(lambda handler: _send(handler, body)) as http, pytest.raises(Malformed) as caught:
+    with _service(lambda handler: reply(handler, body)) as http, pytest.raises(Malformed) as caught:
         _ask(http)
     assert caught.value.code == code
 
@@ -173,7 +167,7 @@ def test_nothing_is_unpacked() -> None:
     """A small answer cannot grow in the client: what comes packed although that was not asked for is no answer."""
     packed = gzip.compress(bytes(40 << 20), 1)
     with (
-        _service(lambda handler: _send(handler, packed, Content_Encoding="gzip")) as http,
+        _service(lambda handler: reply(handler, packed, Content_Encoding="gzip")) as http,
         pytest.raises(Malformed) as caught,
     ):
         _ask(http)
