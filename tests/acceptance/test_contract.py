@@ -236,6 +236,23 @@ def test_a_node_that_names_another_answer_is_not_believed(world: World) -> None:
     assert "another answer than the receipt's" in refused["message"]
 
 
+def test_what_was_paid_for_is_remembered(world: World) -> None:
+    """A verifier that was deployed is kept where its registration is not sent, so that nobody deploys it twice."""
+    folder = world.home / "halfway"
+    shutil.copytree(world.home / "contract", folder, ignore=shutil.ignore_patterns("deployments"))
+    registers = "0x" + selector(calldata.REGISTER).hex()
+
+    def much(asked: dict[str, Any], true: Any) -> Any:
+        return hex(2**40) if asked["params"][0]["data"].startswith(registers) else true
+
+    with lying(world.rpc) as liar:
+        liar.lies["eth_estimateGas"] = much
+        refused = world.run("contract", "deploy", "halfway", "--rpc-url", liar.url, expect=1)
+    assert (refused["code"], refused["field"], len(liar.signed)) == ("fee-too-high", "gas", 1)
+    deployed = json.loads((folder / "deployments" / "31337.json").read_bytes())["verifier"]
+    assert world.contract("register", "halfway")["verifier"] == deployed
+
+
 def test_nothing_is_paid_beyond_what_was_allowed(world: World) -> None:
     """Not more for a gas, not more gas, and not on another chain; a limit that is none is refused."""
     for limit, field in ((("--most-gwei", "0"), "gwei"), (("--most-gas", "21000"), "gas")):

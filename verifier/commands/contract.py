@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from ..evm.words import signed
 from ..receipt import RECEIPT_LIMIT, parse_receipt
 from ..samples import read_sample
 from ..terminal import say
-from ..wire import validate
+from ..wire import format_time, validate
 from .contract_fetch import fetch
 
 Folder = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -303,8 +304,10 @@ def request(
     }
     made = validate(OpenedRequest, body, code="contract-malformed")
     files.write_atomically(out, made.canonical() + b"\n")
+    until = format_time(datetime.fromtimestamp(deadline, UTC))
     text = (
-        f"REQUESTED  {number} at {where}, {sent.gas:,} gas\n  nonce      {opened.nonce}\n  kept as    {out}"
+        f"REQUESTED  {number} at {where}, {sent.gas:,} gas\n"
+        f"  until      {until}\n  nonce      {opened.nonce}\n  kept as    {out}"
     )
     _show({**made.to_json(), "gas": sent.gas, "file": str(out)}, text, as_json=as_json_)
 
