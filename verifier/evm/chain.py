@@ -26,7 +26,7 @@ from eth_account.signers.local import LocalAccount
 from requests.exceptions import RequestException
 from web3 import HTTPProvider, Web3
 from web3.eth import Eth
-from web3.exceptions import ContractLogicError, TimeExhausted, Web3Exception
+from web3.exceptions import ContractLogicError, TimeExhausted, Web3Exception, Web3RPCError
 from web3.types import Nonce
 from web3.utils import get_create_address
 
@@ -254,10 +254,14 @@ def _told(signed: str | None = None) -> Iterator[None]:
             f"The node does not answer ({type(error).__name__}); is --rpc-url right?{more}",
         ) from error
     except (Web3Exception, *_NONSENSE) as error:
-        # The node's own words, or what came of an answer that is none.
-        raise CouldNotCheck(
-            "chain-refused", f"The node says: {printable(str(error)).rstrip('.')}.{more}"
-        ) from error
+        raise CouldNotCheck("chain-refused", f"The node says: {_words(error)}.{more}") from error
+
+
+def _words(error: Exception) -> str:
+    """The node's own words, or what came of an answer that is none."""
+    answer = error.rpc_response if isinstance(error, Web3RPCError) else None
+    said = answer["error"]["message"] if answer and "error" in answer else error
+    return printable(str(said)).rstrip(".")
 
 
 def _output(data: Any) -> bytes:

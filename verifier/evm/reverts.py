@@ -15,7 +15,7 @@ ERRORS: dict[str, str] = {
     "AlreadyExpired(uint256)": "the request was closed after its deadline",
     "NotSettled(uint256)": "the request has no answer yet",
     "DeadlinePassed(uint64)": "the deadline is over; close the request with 'verinfer contract expire'",
-    "DeadlineNotPassed(uint64)": "the deadline is not over yet",
+    "DeadlineNotPassed(uint64)": "the deadline is not over yet, by the time of the chain's last block",
     "WrongProofLength(uint256,uint256)": "the proof is longer or shorter than the circuit's",
     "WrongInstanceCount(uint256,uint256)": "there are more or fewer instances than the circuit has",
     "InstanceNotCanonical(uint256)": "an instance is not below the field's order",

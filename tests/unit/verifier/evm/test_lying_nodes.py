@@ -250,8 +250,9 @@ def test_a_transaction_that_is_kept_back_is_named(liar: Liar) -> None:
     """A node that says no can still send it later, so the message does not let one sign a second one blindly."""
     payer = _payer(liar)
     liar.lies["eth_sendRawTransaction"] = WHOLE[-2]
-    with pytest.raises(CouldNotCheck, match=r"0x[0-9a-f]{64} was signed; look for it"):
+    with pytest.raises(CouldNotCheck, match=r"0x[0-9a-f]{64} was signed; look for it") as kept:
         chain.send(payer, None, MAKES_CODE)
+    assert kept.value.message.startswith("The node says: ?[2Jpaid. The transaction")
     liar.lies = {"eth_getTransactionReceipt": lambda _asked, true: true and {**true, "status": "0x0"}}
     with pytest.raises(Rejected, match="was reverted") as caught:
         chain.send(payer, None, MAKES_CODE)
