@@ -9,22 +9,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import chdir
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from click.testing import CliRunner
+from eth_account import Account
 
 from verinfer.circuits.on_chain import read_contract
 from verinfer.circuits.package import Package
 from verinfer.verifier.cli import exit_code, verinfer
 from verinfer.verifier.errors import UsageError, VerinferError
 from verinfer.verifier.evm import calldata, chain
-from verinfer.verifier.evm.calldata import proof_of
+from verinfer.verifier.evm.calldata import Layout, proof_of
 from verinfer.verifier.evm.deployment import find_verifier
-from verinfer.verifier.evm.descriptor import open_contract
+from verinfer.verifier.evm.descriptor import CONSUMER, open_contract
 from verinfer.verifier.evm.fees import MOST_GAS, MOST_GWEI, read_most
 from verinfer.verifier.evm.price import OSAKA_MORE
 from verinfer.verifier.evm.words import keccak256, selector
@@ -234,6 +235,49 @@ def test_a_node_that_names_another_answer_is_not_believed(world: World) -> None:
         refused = world.run(*settle, liar.url, expect=4)
     assert refused["code"] == "chain-refused"
     assert "another answer than the receipt's" in refused["message"]
+
+
+def _consumer(world: World, **changes: Any) -> str:
+    """A consumer of our own code, deployed with something else than the built one."""
+    contract = open_contract(world.home / "contract")
+    node = chain.connect(world.rpc)
+    payer = chain.Payer(node, Account.from_key(KEY), read_most(MOST_GWEI, MOST_GAS))
+    descriptor, layout = contract.descriptor, Layout.of(contract.manifest)
+    assert descriptor.vka_digest is not None
+    verifier, code_hash = find_verifier(contract, node, None), bytes.fromhex(descriptor.code_hash)
+    if (runtime := changes.get("verifier")) is not None:
+        creation = b"\x60" + len(runtime).to_bytes(1, "big") + bytes.fromhex("80600a5f395ff3fe") + runtime
+        made = chain.send(payer, None, creation).address
+        assert made is not None
+        assert chain.code_at(node, made) == runtime
+        verifier, code_hash = made, keccak256(runtime)
+    digest = changes.get("digest", bytes.fromhex(descriptor.vka_digest))
+    data = calldata.constructor(
+        verifier, code_hash, digest, replace(layout, **changes.get("layout", {})), None
+    )
+    address = chain.send(payer, None, contract.creation(CONSUMER) + data).address
+    assert address is not None
+    return address
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("codeHash", {"verifier": bytes.fromhex("5f5ff3")}),
+        ("modelPin", {"digest": keccak256(b"another circuit")}),
+        ("modelPin", {"digest": None}),
+        ("inputs", {"layout": {"inputs": 1, "outputs": 4}}),
+        ("outputs", {"layout": {"outputs": 1}}),
+        ("proofBytes", {"layout": {"proof_bytes": 32}}),
+        ("outputScale", {"layout": {"output_scale": 1}}),
+    ],
+    ids=["verifier", "circuit", "single", "inputs", "outputs", "proof", "scale"],
+)
+def test_a_consumer_of_our_code_is_not_yet_ours(world: World, field: str, changes: dict[str, Any]) -> None:
+    """Its deployer may have given it a verifier that says yes to everything, or a layout in which answers are chosen freely."""
+    refused = world.contract("request", SAMPLE, "--consumer", _consumer(world, **changes), expect=1)
+    assert (refused["code"], refused["field"]) == ("code-mismatch", field)
+    assert not (world.home / "request.json").exists()
 
 
 def test_what_was_paid_for_is_remembered(world: World) -> None:

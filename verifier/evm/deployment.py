@@ -12,6 +12,7 @@ from .. import files, strict_json
 from ..errors import Rejected, UsageError
 from ..wire import Positive, Wire, validate
 from . import chain
+from .calldata import Layout
 from .chain import Node
 from .descriptor import ContractFolder
 from .opened import Address
@@ -60,8 +61,9 @@ def find_verifier(contract: ContractFolder, node: Node, given: str | None) -> st
 
 
 def find_consumer(contract: ContractFolder, node: Node, given: str | None) -> str:
-    """The consumer's address, given or remembered, once it says that it takes answers of this model.
+    """The consumer's address, given or remembered, once it says that it takes answers of this model as the built one does.
 
+    One of the same code may have been deployed with another verifier for the same VKA, or another layout, and take anything.
     Raises as `find_verifier` does.
     """
     where = chain.address(given) if given else _read(contract, node).consumer
@@ -71,12 +73,32 @@ def find_consumer(contract: ContractFolder, node: Node, given: str | None) -> st
         )
     if not chain.code_at(node, where):
         raise Rejected("code-mismatch", f"There is no contract at {where}.")
-    pin = chain.call(node, where, selector("modelPin()"))[:32].hex()
-    if pin != contract.descriptor.model_pin:
-        raise Rejected(
-            "code-mismatch", f"The consumer at {where} takes answers of another model: its pin is {pin}."
-        )
+    for name, expected in _pins(contract).items():
+        found = chain.call(node, where, selector(f"{name}()"))[:32].hex()
+        if found != expected:
+            raise Rejected(
+                "code-mismatch",
+                f"The consumer at {where} takes other answers than the built one: its {name} is {found}.",
+                field=name,
+            )
     return where
+
+
+def _pins(contract: ContractFolder) -> dict[str, str]:
+    """What the consumer of a folder is deployed with, as words in hex, by their names in the Solidity."""
+    descriptor, layout = contract.descriptor, Layout.of(contract.manifest)
+    counts = {
+        "inputs": layout.inputs,
+        "outputs": layout.outputs,
+        "proofBytes": layout.proof_bytes,
+        "outputScale": layout.output_scale,
+    }
+    return {
+        "modelPin": descriptor.model_pin,
+        "codeHash": descriptor.code_hash,
+        "vkaDigest": descriptor.vka_digest or "00" * 32,
+        **{name: f"{count:064x}" for name, count in counts.items()},
+    }
 
 
 def _read(contract: ContractFolder, node: Node) -> Deployment:
