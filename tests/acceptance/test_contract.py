@@ -25,7 +25,7 @@ from verinfer.verifier.errors import UsageError, VerinferError
 from verinfer.verifier.evm import calldata, chain
 from verinfer.verifier.evm.calldata import Layout, proof_of
 from verinfer.verifier.evm.deployment import find_verifier
-from verinfer.verifier.evm.descriptor import CONSUMER, open_contract
+from verinfer.verifier.evm.descriptor import CONSUMER, REGISTRY, open_contract
 from verinfer.verifier.evm.fees import MOST_GAS, MOST_GWEI, read_most
 from verinfer.verifier.evm.price import OSAKA_MORE
 from verinfer.verifier.evm.words import keccak256, selector
@@ -278,6 +278,21 @@ def test_a_consumer_of_our_code_is_not_yet_ours(world: World, field: str, change
     refused = world.contract("request", SAMPLE, "--consumer", _consumer(world, **changes), expect=1)
     assert (refused["code"], refused["field"]) == ("code-mismatch", field)
     assert not (world.home / "request.json").exists()
+
+
+def test_a_consumer_follows_a_registry_that_is_there(world: World) -> None:
+    """Before anything is paid the registry is asked; until its owner publishes the model no request is opened."""
+    shutil.copytree(world.home / "contract", world.home / "following")
+    verifier = json.loads((world.home / "contract" / "deployments" / "31337.json").read_bytes())["verifier"]
+    deploy = ("deploy", "following", "--consumer", "--verifier", verifier, "--registry")
+    contract = open_contract(world.home / "following")
+    payer = chain.Payer(chain.connect(world.rpc), Account.from_key(KEY), read_most(MOST_GWEI, MOST_GAS))
+    assert world.contract(*deploy, "0x" + "99" * 20, expect=1)["code"] == "code-mismatch"
+    assert world.contract(*deploy, verifier, expect=1)["code"] == "chain-reverted"
+    registry = chain.send(payer, None, contract.creation(REGISTRY)).address
+    world.contract(*deploy, registry)
+    request = ("request", SAMPLE, "--contract", "following", "--out", "following.json")
+    assert world.contract(*request, expect=1)["field"] == "ModelNotActive"
 
 
 def test_what_was_paid_for_is_remembered(world: World) -> None:

@@ -19,7 +19,14 @@ from ..errors import CouldNotCheck, Rejected, UsageError
 from ..evm import calldata, chain
 from ..evm.calldata import Layout, OnChainProof, proof_of
 from ..evm.costs import read_rates
-from ..evm.deployment import Deployment, find_consumer, find_verifier, read_deployment, write_deployment
+from ..evm.deployment import (
+    Deployment,
+    find_consumer,
+    find_registry,
+    find_verifier,
+    read_deployment,
+    write_deployment,
+)
 from ..evm.descriptor import CONSUMER, ContractFolder, open_contract
 from ..evm.fees import MOST_GAS, MOST_GWEI, read_most
 from ..evm.harden import Form
@@ -173,9 +180,9 @@ def deploy(
 
     With a new reusable verifier the circuit is registered, too; one that is there may serve many: --verifier, then 'register'.
     """
-    follows = chain.address(registry) if registry else None
     contract, payer = open_contract(folder), paying.connect()
     node = payer.node
+    follows = find_registry(contract, node, registry) if registry else None
     result: dict[str, Any] = {"chain_id": node.chain_id}
     fresh = verifier is None
     if fresh:

@@ -84,6 +84,18 @@ def find_consumer(contract: ContractFolder, node: Node, given: str | None) -> st
     return where
 
 
+def find_registry(contract: ContractFolder, node: Node, given: str) -> str:
+    """The address of a registry, once it says something of the model: a consumer that follows nothing opens no request.
+
+    Raises `Rejected` (``code-mismatch``, ``chain-reverted``) or what a node's failure raises.
+    """
+    where = chain.address(given)
+    asked = selector("statusOf(bytes32)") + bytes.fromhex(contract.descriptor.model_pin)
+    if len(chain.call(node, where, asked)) != 32:
+        raise Rejected("code-mismatch", f"There is no registry at {where}.")
+    return where
+
+
 def _pins(contract: ContractFolder) -> dict[str, str]:
     """What the consumer of a folder is deployed with, as words in hex, by their names in the Solidity."""
     descriptor, layout = contract.descriptor, Layout.of(contract.manifest)
