@@ -99,7 +99,7 @@ class Coefficients:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One circuit as it was measured: processor seconds and peak bytes; `parallel` is how many cores it would have used at once."""
+    """One circuit as it was measured: processor seconds, peak bytes, and how many cores it would have used at once."""
 
     settings: Mapping[str, Any]
     prove_seconds: float

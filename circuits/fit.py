@@ -1,6 +1,7 @@
 """Fits the cost model to this machine: sets up and proves a dozen small circuits, and solves for the prices.
 
-Takes under two minutes on two idle cores, and other work on the machine hardly changes what comes out; gives `Coefficients`, and keeps them in the user's cache.
+Takes under two minutes on two idle cores; other work on the machine hardly changes what comes out.
+Gives `Coefficients`, and keeps them in the user's cache.
 """
 
 from __future__ import annotations
