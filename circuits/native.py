@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from verinfer.verifier import child
 from verinfer.verifier.child import Cancelled, ChildFailed
 from verinfer.verifier.errors import Malformed
 from verinfer.verifier.jail import GIB, Limits
+
+from . import kernels
+from .worker import MODULE as SUMCHECK
+from .worker import KeyFiles, Worker
 
 EZKL = "verinfer.circuits._ezkl"
 ONNX = "verinfer.circuits._onnx"
@@ -83,6 +88,28 @@ class Workplace:
         """One call of `sumcheck._reading.read`; raises `Malformed` (``model-unsupported``) or `ChildFailed`."""
         return self._judged(READING, "read", arguments)
 
+    def sumcheck(self, function: str, **arguments: Any) -> Any:
+        """One call of `_sumcheck` that needs no proving key; raises `ChildFailed` or `CouldNotCheck` (``kernels-missing``)."""
+        with tempfile.TemporaryDirectory(dir=self.directory) as home:
+            kernels.copy_to(Path(home))
+            return self._run(SUMCHECK, function, arguments, None, directory=Path(home))
+
+    def prover(self, key: KeyFiles, function: str, **arguments: Any) -> Any:
+        """One call of `_sumcheck` with this proving key, here in a worker for it alone; raises as `sumcheck`."""
+        with (
+            tempfile.TemporaryDirectory(dir=self.directory) as home,
+            closing(
+                Worker(
+                    key,
+                    limits=self.limits,
+                    directory=Path(home),
+                    on_start=self.on_start,
+                    cancelled=self.cancelled,
+                )
+            ) as worker,
+        ):
+            return worker.ask(function, cancelled=self.cancelled, **arguments)
+
     def _judged(self, module: str, function: str, arguments: dict[str, Any]) -> Any:
         try:
             return self._run(module, function, arguments, None)
@@ -96,7 +123,12 @@ class Workplace:
         return self._run(SIMULATE, function, arguments, None)
 
     def _run(
-        self, module: str, function: str, arguments: dict[str, Any], on_line: Callable[[str], None] | None
+        self,
+        module: str,
+        function: str,
+        arguments: dict[str, Any],
+        on_line: Callable[[str], None] | None,
+        directory: Path | None = None,
     ) -> Any:
         # A child lives in its own directory, where a relative path means something else.
         plain = {
@@ -108,7 +140,7 @@ class Workplace:
             function,
             plain,
             limits=self.limits,
-            directory=self.directory,
+            directory=directory or self.directory,
             on_start=self.on_start,
             on_line=on_line,
             cancelled=self.cancelled,

@@ -43,7 +43,7 @@ _CODES: dict[int, str] = {
     507: "disk-full store-full",
     # Failures of the service's own parts, which no other request would avoid.
     500: "artifact-torn child-aborted child-cancelled child-file-too-large child-no-answer child-out-of-memory"
-    " child-panicked child-refused circuit-inconsistent file-missing internal jail-unavailable lease-lost"
+    " child-panicked child-refused circuit-inconsistent file-missing internal jail-unavailable kernels-missing lease-lost"
     " native-missing not-writable proof-invalid"
     # What only its command line, or a client of it, says; here it would be a fault of ours.
     " account-missing address-in-use answer-malformed audience-mismatch bundle-mismatch bundle-missing circuit-not-pinned"

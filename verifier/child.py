@@ -121,14 +121,21 @@ class Child:
             self.close()
         return _judge(answer, status, tail)
 
-    def ask(self, function: str, arguments: Mapping[str, Any], *, seconds: float) -> Any:
+    def ask(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        *,
+        seconds: float,
+        cancelled: Cancelled | None = None,
+    ) -> Any:
         """Make one of many calls of a long-lived worker, to be answered within `seconds`; raises `ChildFailed`.
 
-        A worker that refuses lives on; one that fails otherwise is closed.
+        A worker that refuses lives on; one that fails otherwise, or is cancelled, is closed.
         """
         try:
             answer, tail = self._talk(
-                _request(function, arguments), time.monotonic() + seconds, None, None, last=False
+                _request(function, arguments), time.monotonic() + seconds, None, cancelled, last=False
             )
             status = 0 if answer.endswith(b"\n") else self._process.wait(timeout=1)
         except subprocess.TimeoutExpired as error:

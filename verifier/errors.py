@@ -91,6 +91,7 @@ CODES: dict[str, str] = {
     "child-refused": "Native code refused its input.",
     "child-no-answer": "A child process ended without an answer.",
     "jail-unavailable": "This system offers no way to confine native code.",
+    "kernels-missing": "The kernels of verinfer-sc/1 are not compiled on this machine yet; run 'verinfer warmup'.",
     "export-differs": "The exported model does not compute what the trained one does.",
     "circuit-inconsistent": "Two runs of one circuit gave different outputs.",
     "rewrite-unknown": "The circuit was made with a rewrite that this version does not know.",

@@ -13,17 +13,22 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numba
-
 from verinfer.verifier.cache import cache_folder
+
+
+def version_folder() -> Path:
+    """The folder of these sources, which may not be there yet; raises as `cache_folder`."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    folder = Path(chosen) if chosen else cache_folder("kernels")
+    return folder / sources_digest(Path(__file__).parent)[:16]
 
 
 def use_cache() -> Path:
     """Let numba keep the kernels that are declared from now on in their version's folder; raises as `cache_folder`."""
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    folder = (Path(chosen) if chosen else cache_folder("kernels")) / sources_digest(Path(__file__).parent)[
-        :16
-    ]
+    # Where kernels lie is also asked by processes that run none.
+    import numba
+
+    folder = version_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings: Any = numba.config  # numba makes its settings when it is loaded
     settings.CACHE_DIR = str(folder)

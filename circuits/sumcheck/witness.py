@@ -15,6 +15,7 @@ from .description import Dims, Integers, Weights, bits, finish
 from .field import P, Words, from_signed, kernel
 from .layout import MULTIPLICITIES, Block, Layout, Stage
 from .reference import Step, trace
+from .weights import weight_shapes
 
 Tags = NDArray[np.uint8]
 Cells = TypeVar("Cells", Words, Tags)
@@ -39,17 +40,11 @@ def check_weights(layout: Layout, weights: Weights) -> None:
 
     Nor may any admissible input make a layer leave its range by more than D's ``nb`` and ``hb`` hold: it could not be proven.
     """
-    wanted: dict[str, tuple[tuple[int, ...], int]] = {}
-    for stage in layout.stages:
-        if stage.weighted:
-            shape = (stage.outputs, *stage.reduction)
-            if stage.operation == "conv":
-                shape = (stage.outputs, stage.given[0], stage.layer["k"], stage.layer["k"])
-            wanted[f"W{stage.index}"] = shape, layout.description["wb"]
-            wanted[f"b{stage.index}"] = shape[:1], layout.description["bb"]
+    wanted = weight_shapes(layout)
     if set(wanted) != set(weights):
         raise CouldNotCheck("no-circuit", f"The network has weights {sorted(wanted)}, not {sorted(weights)}.")
-    for name, (shape, width) in wanted.items():
+    for name, shape in wanted.items():
+        width = layout.description["wb" if name.startswith("W") else "bb"]
         array, most = weights[name], 1 << (width - 1)
         if array.dtype != np.int64 or array.shape != shape:
             raise CouldNotCheck("no-circuit", f"{name} is not an array of int64 with shape {list(shape)}.")
