@@ -1,8 +1,8 @@
 """From an input to a proof, in two steps: the forward pass before the statement is written, the proof after it.
 
-`Prover` is the port of proof systems on this side; the service knows no other name.
-Progress comes from EZKL's log lines; inside the proving call, which says nothing, it is an estimate from the time that the
-package's own proof took.
+`Prover` is the port of proof systems on this side; the service knows no other name, and `provers` has one for each.
+Here is EZKL's. Progress comes from its log lines; inside the proving call, which says nothing, it is an estimate from the time
+that the package's own proof took.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from typing import Protocol
 
 from verinfer.verifier import files
 from verinfer.verifier.child import ChildFailed
-from verinfer.verifier.digest import CHALLENGE_LIMBS
+from verinfer.verifier.digest import CHALLENGE_LIMBS, to_limbs
 from verinfer.verifier.errors import CouldNotCheck, UsageError
 from verinfer.verifier.evidence import EZKL_KIND, Evidence, Proof
 from verinfer.verifier.instances import from_field_hex, to_field_hex
-from verinfer.verifier.manifest import Manifest
 
 from . import ranges
 from .native import Workplace
@@ -39,15 +38,15 @@ _LINES = {"loaded proving key": "loading", "proof started": "proving", "model la
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """What a forward pass gave: the circuit's outputs, and a file in the workplace that a proof of them starts from.
+    """What a forward pass gave: the circuit's outputs, and for EZKL a file in the workplace that a proof of them starts from.
 
     `hashes`: of each input, where the circuit hashes them, as statements have it.
     """
 
     inputs: Tensors = field(repr=False)
     outputs: Mapping[str, tuple[int, ...]]
-    hashes: Mapping[str, str]
-    path: Path
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
 
 
 class Prover(Protocol):
@@ -63,11 +62,11 @@ class Prover(Protocol):
         self,
         package: Package,
         witness: Witness,
-        challenge: Sequence[int],
+        challenge: bytes,
         place: Workplace,
         on_progress: OnProgress,
     ) -> Evidence:
-        """Evidence for the witness's inputs and outputs and this challenge; the witness is used up.
+        """Evidence for the witness's inputs and outputs and this challenge of 32 bytes; the witness is used up.
 
         Raises `CouldNotCheck` or `ChildFailed`.
         """
@@ -128,22 +127,23 @@ class EzklProver:
         self,
         package: Package,
         witness: Witness,
-        challenge: Sequence[int],
+        challenge: bytes,
         place: Workplace,
         on_progress: OnProgress,
     ) -> Evidence:
-        """A proof of the witness with `challenge` in the place of its zeros."""
-        path = place.directory / "proof.json"
+        """A proof of the witness with the limbs of `challenge` in the place of its zeros."""
+        assert witness.path is not None
+        path, limbs = place.directory / "proof.json", to_limbs(challenge)
         try:
             if package.manifest.visibility != "public":
                 # A hidden challenge has its hash and its copy in the witness; EZKL makes both anew, in a new file.
                 witness.path.unlink()
-                again = self._forward(package, witness.inputs, challenge, place)
+                again = self._forward(package, witness.inputs, limbs, place)
                 if (again.outputs, again.hashes) != (witness.outputs, witness.hashes):
                     raise CouldNotCheck(
                         "circuit-inconsistent", "The challenge changed the circuit's outputs."
                     )
-            with _estimate(package.measured.prove_ms / 1000, on_progress) as on_line:
+            with estimated(package.measured.prove_ms / 1000, on_progress) as on_line:
                 place.ezkl(
                     "prove",
                     on_line=on_line,
@@ -152,7 +152,7 @@ class EzklProver:
                     pk=package.path("pk.key"),
                     proof=path,
                     srs=package.path("kzg.srs"),
-                    challenge=_to_hex(challenge) if package.manifest.visibility == "public" else None,
+                    challenge=_to_hex(limbs) if package.manifest.visibility == "public" else None,
                 )
         finally:
             witness.path.unlink(missing_ok=True)
@@ -160,15 +160,6 @@ class EzklProver:
         if len(proof) != package.manifest.ezkl.proof_bytes:
             raise CouldNotCheck("artifact-torn", "EZKL wrote a proof of another length than this circuit's.")
         return Proof.of(proof)
-
-
-PROVERS: dict[str, Prover] = {"ezkl-halo2-kzg": EzklProver()}
-"""By the manifest's proof system."""
-
-
-def prover_for(manifest: Manifest) -> Prover:
-    """The prover of the circuit's proof system."""
-    return PROVERS[manifest.proof_system.name]
 
 
 def read_proof(path: Path) -> bytes:
@@ -186,9 +177,11 @@ def _to_hex(values: Sequence[int]) -> list[str]:
 
 
 @contextmanager
-def _estimate(seconds: float, on_progress: OnProgress) -> Iterator[Callable[[str], None]]:
-    """Report phases as EZKL names them, and between its lines the share of the expected time, up to 95 %."""
-    ended, phase, started = threading.Event(), "loading", time.monotonic()
+def estimated(
+    seconds: float, on_progress: OnProgress, phase: str = "loading"
+) -> Iterator[Callable[[str], None]]:
+    """Report `phase`, or phases as EZKL's lines name them, and the share of the expected time, up to 95 %."""
+    ended, started = threading.Event(), time.monotonic()
 
     def on_line(line: str) -> None:
         nonlocal phase

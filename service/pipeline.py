@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
-from verinfer.circuits.prove import Witness, prover_for
+from verinfer.circuits.prove import Witness
+from verinfer.circuits.provers import prover_for
 from verinfer.verifier import dsse, keys, strict_json
 from verinfer.verifier.bundle import read_files
-from verinfer.verifier.digest import challenge
+from verinfer.verifier.digest import challenge_bytes
 from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.evidence import Evidence, parse_evidence
 from verinfer.verifier.policy import POLICY_TYPE, Policy, TrustedPolicy
@@ -132,8 +133,8 @@ def _prove(
         raise CouldNotCheck(
             "circuit-inconsistent", "A forward pass gave other outputs than the statement has."
         )
-    limbs = challenge(order.nonce, stated.digest)
-    evidence = prover.prove(package, witness, limbs, place, on_progress)
+    challenge = challenge_bytes(order.nonce, stated.digest)
+    evidence = prover.prove(package, witness, challenge, place, on_progress)
     record.record_proof(prover.kind, evidence.canonical())
     return {prover.kind: evidence}
 
@@ -178,6 +179,7 @@ def _pins(package: Package, key: Ed25519PrivateKey, at: datetime) -> TrustedPoli
         "type": POLICY_TYPE,
         "serial": 1,
         "valid_until": later,
+        "proof_systems": [package.manifest.proof_system.name],
         "models": [
             {
                 "name": model.name,

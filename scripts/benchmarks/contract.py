@@ -19,8 +19,8 @@ from pyrevm import EVM, BlockEnv, CfgEnv, Env
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
-from verinfer.circuits.prove import prover_for
-from verinfer.verifier.digest import challenge
+from verinfer.circuits.provers import prover_for
+from verinfer.verifier.digest import challenge_bytes, to_limbs
 from verinfer.verifier.evidence import Proof
 from verinfer.verifier.evm import calldata, price
 from verinfer.verifier.evm.build import CODE_LIMIT, Contract, compile_verifier
@@ -134,13 +134,13 @@ def _used(package: Package, contract: Contract, consumer: Compiled, values: Valu
 
 def _prove(package: Package, values: Values, nonce: str) -> OnChainProof:
     """A real proof for the nonce."""
-    prover, limbs = prover_for(package.manifest), challenge(nonce, _STATEMENT)
+    prover, challenge = prover_for(package.manifest), challenge_bytes(nonce, _STATEMENT)
     with tempfile.TemporaryDirectory(prefix="verinfer-bench-") as directory:
         place = Workplace(directory=Path(directory), limits=heavy_limits())
         witness = prover.forward(package, values, place)
-        evidence = prover.prove(package, witness, limbs, place, lambda _phase, _share: None)
+        evidence = prover.prove(package, witness, challenge, place, lambda _phase, _share: None)
     assert isinstance(evidence, Proof)
-    vector = build_instances(package.manifest.layout, {**values, **witness.outputs}, limbs)
+    vector = build_instances(package.manifest.layout, {**values, **witness.outputs}, to_limbs(challenge))
     return OnChainProof(evidence.data, elements(vector), _STATEMENT)
 
 

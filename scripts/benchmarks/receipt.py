@@ -25,7 +25,7 @@ import httpx
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.native import EZKL, Workplace, heavy_limits
 from verinfer.circuits.package import Package
-from verinfer.circuits.prove import prover_for
+from verinfer.circuits.provers import prover_for
 from verinfer.service.demo import serving
 from verinfer.verifier import client, files, numbers, preprocess
 from verinfer.verifier.bundle import BundleFolder

@@ -17,9 +17,9 @@ from verinfer.circuits import tune
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
-from verinfer.circuits.prove import prover_for
+from verinfer.circuits.provers import prover_for
 from verinfer.verifier import dsse, keys, numbers, preprocess, strict_json
-from verinfer.verifier.digest import challenge, sha256
+from verinfer.verifier.digest import challenge_bytes, sha256
 from verinfer.verifier.policy import POLICY_TYPE
 from verinfer.verifier.statement import PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE
 from verinfer.verifier.wire import format_time
@@ -109,10 +109,10 @@ class Prover:
     def evidence(self, package: Package, inputs: list[int], statement: bytes) -> Json:
         name = package.manifest.tensors("input")[0].name
         nonce = json.loads(statement)["predicate"]["nonce"]
-        limbs = challenge(nonce, sha256(statement))
+        challenge = challenge_bytes(nonce, sha256(statement))
         prover = prover_for(package.manifest)
         witness = prover.forward(package, {name: inputs}, self._place)
-        made = prover.prove(package, witness, limbs, self._place, lambda _phase, _share: None)
+        made = prover.prove(package, witness, challenge, self._place, lambda _phase, _share: None)
         return made.to_json()
 
 

@@ -20,7 +20,7 @@ from verinfer.circuits.estimate import as_text, estimate
 from verinfer.circuits.model import read_model
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
-from verinfer.circuits.prove import prover_for
+from verinfer.circuits.provers import prover_for
 from verinfer.circuits.reproduce import reproduce
 from verinfer.circuits.targets import Targets
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError

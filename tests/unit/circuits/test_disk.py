@@ -78,7 +78,7 @@ import sys
 from pathlib import Path
 from verinfer.circuits.native import PARSE_LIMITS, Workplace
 from verinfer.circuits.package import open_package
-from verinfer.circuits.prove import prover_for
+from verinfer.circuits.provers import prover_for
 from verinfer.verifier.errors import VerinferError
 package, disk = open_package(Path(sys.argv[1])), Path(sys.argv[2])
 (disk / "ballast").write_bytes(bytes(int(sys.argv[3])))

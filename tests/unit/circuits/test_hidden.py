@@ -17,7 +17,7 @@ from verinfer.circuits.estimate import estimate
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
 from verinfer.circuits.profile import profile
-from verinfer.circuits.prove import prover_for
+from verinfer.circuits.provers import prover_for
 from verinfer.circuits.reproduce import reproduce
 from verinfer.verifier.digest import CHALLENGE_NAME
 from verinfer.verifier.errors import CouldNotCheck, UsageError
@@ -75,7 +75,7 @@ def test_a_pass_that_gives_something_else_with_the_challenge_is_not_proven(
     witness = prover.forward(package, inputs, place)
     lie = replace(witness, outputs={"body": (1, 2)})
     with pytest.raises(CouldNotCheck) as caught:
-        prover.prove(package, lie, [7] * 16, place, lambda _phase, _share: None)
+        prover.prove(package, lie, bytes([7] * 32), place, lambda _phase, _share: None)
     assert caught.value.code == "circuit-inconsistent"
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
-from verinfer.circuits.prove import prover_for, read_proof
+from verinfer.circuits.prove import read_proof
+from verinfer.circuits.provers import prover_for
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.evidence import EZKL_KIND, Proof
@@ -46,7 +47,7 @@ def test_evidence_has_the_kind_and_length_of_the_circuit(quick_package: Package,
     seen: list[float] = []
     witness = prover.forward(quick_package, inputs, place)
     evidence = prover.prove(
-        quick_package, witness, list(range(16)), place, lambda _phase, share: seen.append(share)
+        quick_package, witness, bytes(range(32)), place, lambda _phase, share: seen.append(share)
     )
     assert isinstance(evidence, Proof)
     assert len(evidence.data) == quick_package.manifest.ezkl.proof_bytes
@@ -62,7 +63,7 @@ def test_a_cancelled_proof_stops(quick_package: Package, place: Workplace) -> No
     prover, inputs = prover_for(quick_package.manifest), {"habits": [5, 6, 7]}
     witness = prover.forward(quick_package, inputs, place)
     with pytest.raises(ChildFailed) as caught:
-        prover.prove(quick_package, witness, [0] * 16, stopped, lambda _phase, _share: None)
+        prover.prove(quick_package, witness, bytes(32), stopped, lambda _phase, _share: None)
     assert caught.value.code == "child-cancelled"
     assert not (place.directory / "proof.json").exists()
 

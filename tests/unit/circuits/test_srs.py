@@ -33,7 +33,7 @@ def test_a_proof_verifies_with_the_cut_as_with_the_full_file(
     """The 516 bytes are all of the SRS that a verifier reads; another SRS's cut rejects the same proof."""
     inputs = {"habits": [10, -20, 30]}
     witness = EzklProver().forward(quick_package, inputs, place)
-    EzklProver().prove(quick_package, witness, list(range(16)), place, lambda _phase, _share: None)
+    EzklProver().prove(quick_package, witness, bytes(range(32)), place, lambda _phase, _share: None)
     other = place.directory / "other.srs"
     other.write_bytes(srs.make_insecure(SMALL).cut)
 

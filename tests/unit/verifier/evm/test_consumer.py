@@ -11,8 +11,8 @@ from eth_abi.abi import decode
 
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
-from verinfer.circuits.prove import prover_for
-from verinfer.verifier.digest import challenge
+from verinfer.circuits.provers import prover_for
+from verinfer.verifier.digest import challenge_bytes, to_limbs
 from verinfer.verifier.errors import UsageError
 from verinfer.verifier.evidence import Proof
 from verinfer.verifier.evm import calldata
@@ -83,10 +83,12 @@ class World:
         """A real proof of the package's circuit on this input, for this nonce."""
         prover, inputs = prover_for(self.package.manifest), {"habits": values}
         witness = prover.forward(self.package, inputs, self.place)
-        limbs = challenge(nonce, STATEMENT)
-        evidence = prover.prove(self.package, witness, limbs, self.place, lambda _phase, _share: None)
+        challenge = challenge_bytes(nonce, STATEMENT)
+        evidence = prover.prove(self.package, witness, challenge, self.place, lambda _phase, _share: None)
         assert isinstance(evidence, Proof)
-        vector = build_instances(self.package.manifest.layout, {**inputs, **witness.outputs}, limbs)
+        vector = build_instances(
+            self.package.manifest.layout, {**inputs, **witness.outputs}, to_limbs(challenge)
+        )
         return OnChainProof(evidence.data, elements(vector), STATEMENT)
 
     def settle(self, request: Request, given: OnChainProof, *, sender: str = ALICE) -> bytes:
