@@ -65,7 +65,7 @@ def page(card: Card) -> str:
 
 
 def _warning(card: Card) -> str:
-    if card["srs"] == "ceremony":
+    if card["srs"] != "insecure-local":
         return ""
     return (
         "<p class=warn><strong>Insecure SRS.</strong> It was made locally: "
@@ -206,18 +206,49 @@ def _layers(layers: Sequence[Card]) -> str:
 def _cost(card: Card) -> list[tuple[str, str]]:
     cost, machine = card["cost"], card["machine"]
     rows = [
-        ("rows, k", f"{card['rows']:,}, {card['run_args']['logrows']}"),
+        *size_rows(card),
         ("setup", f"{cost['setup_ms'] / 1000:.2f} s"),
         ("witness", f"{cost['witness_ms']} ms"),
         ("prove", f"{cost['prove_ms'] / 1000:.2f} s, {_bytes(cost['prove_peak_bytes'])}"),
-        ("prove, by estimate", f"{cost['estimated_prove_seconds']:.2f} s"),
+        *_estimate(cost),
         ("verify", f"{cost['verify_ms']} ms, its process included"),
-        ("proving key", _bytes(cost["pk_bytes"])),
         ("proof", f"{cost['proof_bytes']:,} B"),
-        *_on_chain(cost),
+        *file_rows(card),
     ]
     where = f"one proof, {machine['cores']} cores ({machine['processor']}), {_bytes(machine['memory_bytes'])} of memory"
     return [*rows, ("measured on", where)]
+
+
+def _estimate(cost: Card) -> list[tuple[str, str]]:
+    if "estimated_prove_seconds" not in cost:
+        return []
+    return [("prove, by estimate", f"{cost['estimated_prove_seconds']:.2f} s")]
+
+
+def size_rows(card: Card) -> list[tuple[str, str]]:
+    """What a circuit's size goes by, in its proof system's words."""
+    if "security" not in card:
+        return [("rows, k", f"{card['rows']:,}, {card['run_args']['logrows']}")]
+    security = card["security"]
+    queries = f"{security['queries']} queries at rate 1/{1 << security['log_blowup']}"
+    level = (
+        f"{security['bits']:.1f} bits, unique decoding: {queries}, {security['pow_bits']} bits of grinding"
+    )
+    return [
+        ("bits of weights, of limbs", f"{card['bits']}, {card['limb_bits']}"),
+        ("cells of the witness", f"2^{card['witness_bits']}"),
+        ("weights", f"{card['weights']:,}, committed as 2^{card['weights_bits']} cells"),
+        ("security", level),
+    ]
+
+
+def file_rows(card: Card) -> list[tuple[str, str]]:
+    """The other files, and what a proof costs on chain."""
+    cost = card["cost"]
+    if "security" not in card:
+        return [("proving key", _bytes(cost["pk_bytes"])), *_on_chain(cost)]
+    files = f"{_bytes(cost['weights_bytes'])} of weights, a key proof of {_bytes(cost['key_proof_bytes'])}"
+    return [("proving key", files), ("on chain", "no contract checks these proofs")]
 
 
 def _on_chain(cost: Card) -> list[tuple[str, str]]:
@@ -228,9 +259,14 @@ def _on_chain(cost: Card) -> list[tuple[str, str]]:
 
 
 def _making(card: Card) -> list[tuple[str, str]]:
+    system = [("proof system", f"{card['proof_system']}: {card['because']}")] if "because" in card else []
+    if "security" in card:
+        tried = ("networks looked at", str(card["candidates_tried"]))
+        return [*system, tried, ("bits of activations", ", ".join(map(str, card["widths"])))]
     args = card["run_args"]
     rewrites = [item["name"] for item in card.get("rewrites") or ()]
     return [
+        *system,
         ("EZKL", str(card["ezkl"])),
         ("circuits looked at", str(card["candidates_tried"])),
         ("rewrites", ", ".join(rewrites) or "none"),

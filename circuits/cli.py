@@ -23,7 +23,7 @@ from verinfer.verifier.terminal import say
 from verinfer.verifier.wire import Name
 
 from . import estimate as estimates
-from . import on_chain, plots
+from . import kernels, on_chain, plots
 from . import profile as profiles
 from . import srs as srs_files
 from .adopt import Given, Task, make_folder
@@ -33,6 +33,8 @@ from .fit import fit as fit_costs
 from .native import Workplace, heavy_limits
 from .package import Download, Package, open_package, open_published
 from .reproduce import reproduce as rebuild
+from .sumcheck.kernel_cache import version_folder
+from .systems.port import SystemName
 from .targets import BUDGET, parse_seconds, parse_targets
 
 Folder = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -118,6 +120,14 @@ class _Duration(click.ParamType[float]):
 @_batch
 @_inputs
 @click.option(
+    "--system",
+    type=click.Choice(["auto", *get_args(SystemName)]),
+    default="auto",
+    show_default=True,
+    help="The proof system: sumcheck is verinfer-sc/1, our own and fast, which hides nothing; ezkl is zero-knowledge, contracts"
+    " check it; auto takes sumcheck where it can do what is asked.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The package's folder; must not exist."
 )
 @click.option("--srs", type=File, help="A full SRS file; default: the ceremony's from the cache.")
@@ -133,6 +143,7 @@ def compile_(
     budget: float,
     batch: int,
     inputs: Visibility,
+    system: str,
     *,
     insecure_srs: bool,
     as_json: bool,
@@ -156,8 +167,24 @@ def compile_(
             budget=budget,
             batch=batch,
             inputs=inputs,
+            system=next((name for name in get_args(SystemName) if name == system), None),
         )
     _print_card(package, as_json=as_json)
+
+
+@click.command("warmup")
+@click.option("--json", "as_json", is_flag=True)
+def warmup(*, as_json: bool) -> None:
+    """Compile what makes proofs of verinfer-sc/1 fast on this machine: once for each version, about half a minute.
+
+    'verinfer compile' and 'verinfer serve' do it where it is needed; this is for images and for machines that are set up ahead.
+    """
+    with _progress(quiet=as_json) as on_progress:
+        made = kernels.make(on_progress)
+    if as_json:
+        click.echo(json.dumps({"compiled": made, "folder": str(version_folder())}))
+    else:
+        click.echo("kernels compiled" if made else "kernels are compiled already")
 
 
 @contextmanager
@@ -283,7 +310,7 @@ def reproduce(
         click.echo("  HEAD CUT: its answers are what the file's last Softmax or ArgMax would take")
     if not result.own_samples:
         click.echo("  THE OWNER'S SAMPLES: give some of your own with --samples")
-    if result.provenance != "ceremony":
+    if result.provenance == "insecure-local":
         click.echo("  INSECURE SRS: whoever made it can forge proofs; for trials only")
     if not result.meaning_compared:
         click.echo(

@@ -7,25 +7,51 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from verinfer.verifier import files, strict_json
-from verinfer.verifier.bundle import Bundle, open_bundle, read_files
+from verinfer.verifier.bundle import FILE_LIMITS, MANIFEST, Bundle, open_bundle, read_files
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import CouldNotCheck, Malformed
-from verinfer.verifier.manifest import Manifest
+from verinfer.verifier.manifest import MANIFEST_LIMIT, Manifest, parse_manifest
 from verinfer.verifier.wire import Hex32, Natural, Text, Wire, validate
 
 PACKAGE_TYPE = "urn:verinfer:package:v1"
 PACKAGE_LIMIT = 1 << 20
 
-SECRET = ("pk.key", "model.compiled", "network.onnx", "wrapped.onnx", "samples.npz")
-"""Files that hold the weights or samples in clear; only their owner may read them."""
 
-PARTS = (*SECRET, "spec.json", "kzg.srs", "card.json", "card.md", "card.html")
-BUNDLE_PARTS = ("verify/manifest.json", "verify/settings.json", "verify/vk.key", "verify/kzg1.srs")
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The files of a package of one proof system; `secret` ones hold weights or samples in clear, for their owner alone."""
+
+    secret: tuple[str, ...]
+    open: tuple[str, ...]
+    bundle: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every file but ``package.json``."""
+        return (*self.secret, *self.open, *self.bundle)
+
+
+_SECRET = ("network.onnx", "samples.npz")
+_OPEN = ("spec.json", "card.json", "card.md", "card.html")
+
+PARTS: Mapping[str, Parts] = {
+    system: Parts(
+        (*secret, *_SECRET),
+        (*open_, *_OPEN),
+        tuple(f"verify/{name}" for name in (MANIFEST, *FILE_LIMITS[system])),
+    )
+    for system, secret, open_ in (
+        ("ezkl-halo2-kzg", ("pk.key", "model.compiled", "wrapped.onnx"), ("kzg.srs",)),
+        ("verinfer-sc-1", ("weights.bin",), ()),
+    )
+}
+"""By the manifest's proof system."""
 
 
 class Measured(Wire):
@@ -43,7 +69,8 @@ class PackageIndex(Wire):
 
     type: Literal["urn:verinfer:package:v1"]
     circuit: Hex32
-    logrows: Natural
+    logrows: Natural | None = None
+    """Of a circuit that has rows, EZKL's."""
     files: dict[Text, Hex32]
     measured: Measured
 
@@ -114,19 +141,21 @@ def open_published(folder: Path) -> Package | Download:
     return Download(folder, open_bundle(content, sha256(content["manifest.json"])))
 
 
-def write_index(folder: Path, measured: Measured, logrows: int) -> None:
+def write_index(folder: Path, measured: Measured, logrows: int | None) -> None:
     """Record the digests of everything in `folder`, which must hold all parts; the last step of building."""
-    for part in (*PARTS, *BUNDLE_PARTS):
+    manifest = parse_manifest(files.read(folder / "verify" / MANIFEST, limit=MANIFEST_LIMIT))
+    parts = PARTS[manifest.proof_system.name]
+    for part in parts.all:
         path = folder / part
-        path.chmod(files.PRIVATE if part in SECRET else files.PUBLIC)
+        path.chmod(files.PRIVATE if part in parts.secret else files.PUBLIC)
         _sync(path)
     index = validate(
         PackageIndex,
         {
             "type": PACKAGE_TYPE,
-            "circuit": files.digest_of(folder / "verify" / "manifest.json"),
-            "logrows": logrows,
-            "files": {part: files.digest_of(folder / part) for part in (*PARTS, *BUNDLE_PARTS)},
+            "circuit": manifest.digest,
+            **({} if logrows is None else {"logrows": logrows}),
+            "files": {part: files.digest_of(folder / part) for part in parts.all},
             "measured": measured.to_json(),
         },
         code="package-malformed",
@@ -142,7 +171,8 @@ def open_package(folder: Path) -> Package:
         strict_json.parse(data, limit=PACKAGE_LIMIT, what="package.json"),
         code="package-malformed",
     )
-    if set(index.files) != {*PARTS, *BUNDLE_PARTS}:
+    system = next((name for name, parts in PARTS.items() if set(index.files) == set(parts.all)), None)
+    if system is None:
         raise Malformed("package-malformed", f"{folder} does not list the files of a package.")
     for part, digest in index.files.items():
         if files.digest_of(folder / part) != digest:
@@ -150,10 +180,14 @@ def open_package(folder: Path) -> Package:
                 "artifact-torn", f"{folder / part} is not the file that was built; build it again."
             )
     content = read_files(folder / "verify")
-    if sha256(content["manifest.json"]) != index.circuit:
+    if sha256(content[MANIFEST]) != index.circuit:
         raise Malformed("package-malformed", f"{folder} names another circuit than its manifest's.")
     bundle = open_bundle(content, index.circuit)
-    if files.digest_of(folder / "kzg.srs") != bundle.manifest.ezkl.srs.full:
+    if bundle.manifest.proof_system.name != system:
+        raise Malformed("package-malformed", f"{folder} has the files of another proof system.")
+    if bundle.provenance != "transparent" and (
+        files.digest_of(folder / "kzg.srs") != bundle.manifest.ezkl.srs.full
+    ):
         raise Malformed("package-malformed", f"{folder / 'kzg.srs'} is not the SRS that the manifest names.")
     return Package(folder, index, bundle)
 

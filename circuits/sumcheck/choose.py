@@ -24,7 +24,7 @@ from .description import Description
 from .layout import layout_of, limbs
 from .network import INPUT, Network, Reals, compute, read_network, with_copy
 from .quantise import Quantised, build, outline, plan
-from .ranges import Observed, observe
+from .ranges import Observed, observe, with_ranges
 from .reference import run_many
 
 BITS = range(5, 17)
@@ -58,11 +58,26 @@ class Trial:
     held_out: Fidelity
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The numbers of a choice, from which its integer network follows without samples: what a manifest has of it.
+
+    `given` and `outputs`: the ranges, headroom included, of the input and of each stage's output.
+    """
+
+    bits: int
+    limb_bits: int
+    widths: tuple[int, ...]
+    given: tuple[float, float]
+    outputs: tuple[tuple[float, float], ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Chosen:
-    """The integer network, its trial, and those before it that did not do."""
+    """The integer network, its numbers, its trial, and those before it that did not do."""
 
     quantised: Quantised
+    recorded: Recorded
     trial: Trial
     rejected: tuple[Trial, ...]
 
@@ -86,6 +101,25 @@ def import_network(model: Path, reference: Reference, targets: Targets, place: W
     return choose(network, inputs, reference, targets)
 
 
+def remake(network: Network, recorded: Recorded) -> Quantised:
+    """The integer network that `choose` made of the same stages when it recorded these numbers.
+
+    Raises `CouldNotCheck` (``no-circuit``) where they do not fit the stages, or each other.
+    """
+    bits, limb_bits, widths = recorded.bits, recorded.limb_bits, recorded.widths
+    if len(widths) == len(network.stages) + 1:
+        network = with_copy(network)
+    if not len(widths) == len(recorded.outputs) == len(network.stages):
+        raise CouldNotCheck("no-circuit", "The numbers are of another count of stages than the network has.")
+    # A search gives none outside; what is narrower could agree with fp32 by accident only.
+    if not all(bits <= width <= limb_bits for width in widths):
+        raise CouldNotCheck("no-circuit", f"An activation has not from {bits} to {limb_bits} bits.")
+    try:
+        return build(network, with_ranges(network, recorded.given, recorded.outputs), bits, limb_bits, widths)
+    except (ArithmeticError, ValueError) as error:
+        raise CouldNotCheck("no-circuit", f"The ranges are none of a network: {error}.") from error
+
+
 def read_stages(model: Path, place: Workplace) -> Network:
     """The stages of an ONNX file; raises `Malformed` (``model-refused``, ``model-unsupported``)."""
     plain = stages.apply_rules(model, _RULES, place)
@@ -97,9 +131,9 @@ def read_stages(model: Path, place: Workplace) -> Network:
 def choose(network: Network, inputs: Reals, reference: Reference, targets: Targets) -> Chosen:
     """As `import_network`, of stages and preprocessed samples, [n, …]."""
     network = admissible(network, float(inputs.min()))
-    fitted, held_out = inputs[::2], inputs[1::2]
+    halves = inputs[::2], inputs[1::2]
     parts = [replace(reference, outputs=reference.outputs[start::2]) for start in (0, 1)]
-    observed = observe(network, fitted)
+    observed = observe(network, halves[0])
     rejected: list[Trial] = []
     offers = (_offer(network, observed, bits) for bits in BITS)
     # All bits that one size of witness holds cost the same.
@@ -111,15 +145,14 @@ def choose(network: Network, inputs: Reals, reference: Reference, targets: Targe
         except CouldNotCheck:
             # Many bits of everything may leave 62 together; fewer will not.
             continue
-        trial = Trial(
-            offer,
-            *(_agreement(made, given, part) for given, part in zip((fitted, held_out), parts, strict=True)),
-        )
+        fitted, held_out = (agreement(made, *half) for half in zip(halves, parts, strict=True))
+        trial = Trial(offer, fitted, held_out)
         if all(
             good(found, part, targets)
             for found, part in zip((trial.fitted, trial.held_out), parts, strict=True)
         ):
-            return Chosen(made, trial, tuple(rejected))
+            recorded = Recorded(offer.bits, offer.limb_bits, offer.widths, observed.given, observed.outputs)
+            return Chosen(made, recorded, trial, tuple(rejected))
         rejected.append(trial)
     raise CouldNotCheck(
         "no-circuit",
@@ -146,7 +179,8 @@ def admissible(network: Network, least: float) -> Network:
     return with_copy(network) if len(readers) > 1 or added or (padded and least < 0) else network
 
 
-def _agreement(made: Quantised, inputs: Reals, reference: Reference) -> Fidelity:
+def agreement(made: Quantised, inputs: Reals, reference: Reference) -> Fidelity:
+    """How an integer network compares with fp32, whose outputs for these inputs, [n, …], are the reference's."""
     outputs: list[list[list[float]]] = []
     for start in range(0, len(inputs), _CHUNK):
         given = made.admit(inputs[start : start + _CHUNK])

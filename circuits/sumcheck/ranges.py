@@ -47,13 +47,24 @@ def observe(network: Network, inputs: Reals) -> Observed:
         lows = np.minimum(lows, [float(value.min()) for value in outputs])
         highs = np.maximum(highs, [float(value.max()) for value in outputs])
     ceilings = [stage.high for stage in network.stages]
+    return with_ranges(
+        network,
+        (float(inputs.min()) * HEADROOM, float(inputs.max()) * HEADROOM),
+        [
+            (min(float(low) * HEADROOM, ceiling), min(float(high) * HEADROOM, ceiling))
+            for low, high, ceiling in zip(lows, highs, ceilings, strict=True)
+        ],
+    )
+
+
+def with_ranges(
+    network: Network, given: tuple[float, float], outputs: Sequence[tuple[float, float]]
+) -> Observed:
+    """What a network's weights say, beside ranges that are known already, headroom included."""
     matrices = [np.zeros((1, 1)) if stage.weights is None else stage.matrix for stage in network.stages]
     return Observed(
-        (float(inputs.min()) * HEADROOM, float(inputs.max()) * HEADROOM),
-        tuple(
-            (float(low) * HEADROOM, min(float(high) * HEADROOM, ceiling))
-            for low, high, ceiling in zip(lows, highs, ceilings, strict=True)
-        ),
+        given,
+        tuple(outputs),
         tuple(float(np.abs(matrix).max()) for matrix in matrices),
         tuple(np.maximum(matrix, 0).sum(axis=1) for matrix in matrices),
         tuple(np.minimum(matrix, 0).sum(axis=1) for matrix in matrices),

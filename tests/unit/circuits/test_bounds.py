@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from verinfer.circuits import calibrate, ranges, srs, stages, tune
-from verinfer.circuits import reproduce as rebuilding
 from verinfer.circuits.calibrate import Reference
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.locate import explain
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Package
 from verinfer.circuits.reproduce import reproduce
+from verinfer.circuits.systems import ezkl
 from verinfer.circuits.targets import parse_targets
 from verinfer.verifier.cache import cache_folder
 from verinfer.verifier.child import ChildFailed
@@ -44,7 +44,7 @@ def test_a_strangers_circuit_is_priced_before_it_is_built(
     limit: str, least: object, quick_package: Package, quick: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An auditor's machine is not taken for hours by what a manifest says."""
-    monkeypatch.setattr(rebuilding, limit, least)
+    monkeypatch.setattr(ezkl, limit, least)
     monkeypatch.setattr(stages, "make_circuit", lambda *_arguments: pytest.fail("it was built"))
     with pytest.raises(CouldNotCheck) as caught:
         reproduce(quick_package, quick / "network.onnx", spec=None, on_progress=_quiet)

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +17,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from verinfer.circuits import compile as building
-from verinfer.circuits import reproduce as rebuilding
 from verinfer.circuits import stages, tune
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.cost import Cost
 from verinfer.circuits.native import Workplace, heavy_limits
 from verinfer.circuits.package import Package
 from verinfer.circuits.plan import PARAM_SCALE
-from verinfer.circuits.prove import prover_for
+from verinfer.circuits.provers import prover_for
 from verinfer.circuits.reproduce import reproduce
 from verinfer.circuits.srs import open_srs
+from verinfer.circuits.systems import ezkl as systems
 from verinfer.verifier import files
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError
@@ -91,7 +90,7 @@ def test_a_column_for_each_selector_is_part_of_the_identity(
     quick: Path, quick_package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such a circuit has another manifest and a shorter vk, proves and verifies, and is reproduced as the manifest says."""
-    monkeypatch.setattr(building, "prefers_uncompressed", lambda _settings, *, evm: not evm)
+    monkeypatch.setattr(systems, "prefers_uncompressed", lambda _settings, *, evm: not evm)
     apart = compile_model(quick, tmp_path / "apart", srs=None, insecure_srs=True, on_progress=_quiet)
     assert quick_package.manifest.ezkl.selectors is None
     assert apart.manifest.ezkl.selectors == "uncompressed"
@@ -103,7 +102,7 @@ def test_a_column_for_each_selector_is_part_of_the_identity(
         priced.append(cost)
         return True
 
-    monkeypatch.setattr(rebuilding, "fits", fits)
+    monkeypatch.setattr(systems, "fits", fits)
     network = quick / "network.onnx"
     assert reproduce(apart, network, spec=None, on_progress=_quiet).circuit == apart.digest
     # What was priced before it was built is this circuit, not the one that a search would have made.
@@ -273,7 +272,7 @@ def test_a_witness_does_not_stay_behind(bmi_package: Package, tmp_path: Path) ->
     def phases(phase: str, _share: float) -> None:
         seen.append(phase)
 
-    evidence = prover.prove(bmi_package, witness, [7] * 16, _place(tmp_path), phases)
+    evidence = prover.prove(bmi_package, witness, bytes([7] * 32), _place(tmp_path), phases)
     assert evidence.to_json()["proof"]
     assert "proving" in seen
     assert not {"input.json", "witness.json"} & {path.name for path in tmp_path.iterdir()}
@@ -286,7 +285,7 @@ def test_a_prover_without_memory_fails_with_a_code(bmi_package: Package, tmp_pat
     prover = prover_for(bmi_package.manifest)
     witness = prover.forward(bmi_package, {"habits": [1, 2, 3]}, _place(tmp_path))
     with pytest.raises(ChildFailed) as caught:
-        prover.prove(bmi_package, witness, [0] * 16, place, _quiet)
+        prover.prove(bmi_package, witness, bytes(32), place, _quiet)
     assert caught.value.code in ("child-out-of-memory", "child-panicked", "child-aborted", "child-no-answer")
 
 
@@ -314,5 +313,4 @@ def test_a_spec_that_does_not_fit_is_refused(tmp_path: Path, spec: Change, code:
 
 def test_modules_under_test_are_the_installed_ones() -> None:
     """One copy of each class: what the tests patch is what the library uses."""
-    names: Sequence[str] = (building.__name__, rebuilding.__name__)
-    assert all(name.startswith("verinfer.circuits.") for name in names)
+    assert systems.__name__ == "verinfer.circuits.systems.ezkl"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from verinfer.circuits import calibrate
-from verinfer.circuits import compile as building
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.journal import Journal, open_journal
 from verinfer.circuits.package import Package
-from verinfer.circuits.targets import Targets
+from verinfer.circuits.systems import ezkl
+from verinfer.circuits.systems.port import Wishes
 
 
 @pytest.fixture
@@ -185,8 +185,8 @@ def test_a_compilation_goes_on_where_it_was_stopped(
 def test_a_batch_is_another_search(quick: Path) -> None:
     """What was found of a circuit for one sample says nothing of one for two, or of one that hashes its input."""
     alone, again, together, hashed = (
-        tuple(building._identity(quick, Targets(), *form))  # noqa: SLF001 - a search for each would take minutes
-        for form in ((1, "public"), (1, "public"), (2, "public"), (1, "hashed"))
+        tuple(ezkl._identity(quick, wishes))  # noqa: SLF001 - a search for each would take minutes
+        for wishes in (Wishes(), Wishes(), Wishes(batch=2), Wishes(inputs="hashed"))
     )
     assert alone == again
     assert len({alone, together, hashed}) == 3

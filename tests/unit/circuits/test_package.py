@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from verinfer.circuits.package import BUNDLE_PARTS, PARTS, SECRET, Package, open_package
+from verinfer.circuits.package import PARTS, Package, open_package
 from verinfer.verifier import strict_json
 from verinfer.verifier.bundle import open_bundle, read_files
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import CouldNotCheck, Malformed, VerinferError
 from verinfer.verifier.settings import canonical_settings
+
+EZKL = PARTS["ezkl-halo2-kzg"]
 
 
 @pytest.fixture
@@ -36,13 +38,13 @@ def test_the_folder_holds_what_it_lists(quick_package: Package) -> None:
         for path in quick_package.folder.rglob("*")
         if path.is_file()
     }
-    assert found == {*PARTS, *BUNDLE_PARTS, "package.json"}
+    assert found == {*EZKL.all, "package.json"}
 
 
 def test_weights_are_readable_by_their_owner_only(quick_package: Package) -> None:
     """Keys and circuits hold the weights in clear."""
-    modes = {part: quick_package.path(part).stat().st_mode & 0o777 for part in (*PARTS, *BUNDLE_PARTS)}
-    assert {part for part, mode in modes.items() if mode == 0o600} == set(SECRET)
+    modes = {part: quick_package.path(part).stat().st_mode & 0o777 for part in EZKL.all}
+    assert {part for part, mode in modes.items() if mode == 0o600} == set(EZKL.secret)
     assert set(modes.values()) == {0o600, 0o644}
 
 
@@ -70,7 +72,7 @@ def test_settings_are_canonical_and_hold_nothing_private(quick_package: Package)
     assert args["decomp_base"] ** args["decomp_legs"] >= 65536
 
 
-@pytest.mark.parametrize("part", [*PARTS, *BUNDLE_PARTS])
+@pytest.mark.parametrize("part", EZKL.all)
 def test_a_flipped_bit_is_found(part: str, copy: Path) -> None:
     """Opening reads every file again; one bit anywhere is enough to refuse."""
     data = bytearray((copy / part).read_bytes())
@@ -81,7 +83,7 @@ def test_a_flipped_bit_is_found(part: str, copy: Path) -> None:
     assert caught.value.code == "artifact-torn"
 
 
-@pytest.mark.parametrize("part", [*PARTS, *BUNDLE_PARTS, "package.json"])
+@pytest.mark.parametrize("part", [*EZKL.all, "package.json"])
 def test_a_missing_file_is_named(part: str, copy: Path) -> None:
     """Nothing is optional."""
     (copy / part).unlink()

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from verinfer.circuits import calibrate, lowering, offers, stages, tune
-from verinfer.circuits import compile as building
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.cost import Cost
 from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import Measured, Package
 from verinfer.circuits.plan import Plan, Product, Sites, Value
-from verinfer.circuits.prove import prover_for
+from verinfer.circuits.provers import prover_for
 from verinfer.circuits.reproduce import reproduce
+from verinfer.circuits.systems import ezkl
+from verinfer.circuits.systems.port import check_cost
 from verinfer.circuits.targets import Targets
 from verinfer.verifier.errors import CouldNotCheck, Rejected, UsageError
 
@@ -251,10 +252,10 @@ def test_a_target_bounds_estimates_and_real_proofs(targets: Targets, met: bool) 
     offer = offers.Offer(offers.Rewrites(), {}, {}, _COST)
     assert offers.affordable(offer, targets) == met
     if met:
-        building.check_cost(_MEASURED, targets)
+        check_cost(_MEASURED, targets)
     else:
         with pytest.raises(CouldNotCheck):
-            building.check_cost(_MEASURED, targets)
+            check_cost(_MEASURED, targets)
 
 
 @pytest.mark.parametrize("blind", ["search", "proof"])
@@ -265,7 +266,7 @@ def test_a_circuit_dearer_than_the_target_is_never_published(
     if blind == "search":
         monkeypatch.setattr(tune, "affordable", lambda *_arguments: True)
     else:
-        monkeypatch.setattr(building, "check_cost", lambda *_arguments: None)
+        monkeypatch.setattr(ezkl, "check_cost", lambda *_arguments: None)
     with pytest.raises(CouldNotCheck) as caught:
         _compile(quick, tmp_path / "dear", targets=Targets(memory_bytes=1))
     assert caught.value.code == "no-circuit"

@@ -1,0 +1,1 @@
+"""One module for each proof system: how a package of its kind is built, and built again."""
