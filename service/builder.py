@@ -109,6 +109,8 @@ def build(order: BuildOrder, upload: Path, out: Path, settings: Settings, on_pro
         batch=order.batch,
         inputs=order.inputs,
         searches=upload,
+        # What was estimated, and what whoever uploaded asked for with an SRS in mind.
+        system="ezkl",
     )
 
 

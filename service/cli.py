@@ -61,7 +61,7 @@ def serve(
     )
     if not packages and not settings.allow_uploads:
         raise UsageError("usage", "Give a circuit package to serve, or allow uploads with --allow-uploads.")
-    run(settings, _announce)
+    run(settings, _announce, _Compiling())
 
 
 @click.command("doctor")
@@ -93,6 +93,20 @@ def demo(out: Path, model: Path | None) -> None:
     from .demo import fresh_data, run
 
     run(model or Path("models/zoo/digits"), out, data=fresh_data(out))
+
+
+class _Compiling:
+    """Says how far the kernels are, in lines, since a server's output is a log as often as a terminal."""
+
+    def __init__(self) -> None:
+        self._said = -1
+
+    def __call__(self, phase: str, share: float) -> None:
+        """A line for each quarter."""
+        quarter = int(share * 4)
+        if quarter > self._said:
+            self._said = quarter
+            click.echo(f"compiling {phase}, once on this machine: {quarter * 25} %", err=True)
 
 
 def _announce(resources: Any, url: str) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from verinfer.circuits.native import heavy_limits
+from verinfer.circuits.prove_sumcheck import key_files
+from verinfer.circuits.provers import needs_kernels
 from verinfer.verifier.errors import UsageError, VerinferError
 from verinfer.verifier.jail import Limits
 
@@ -25,7 +27,7 @@ from .standby import PreparedPlace, Standby
 
 
 class Proofs:
-    """Makes receipts, one at a time: EZKL uses every core, so two at once would both be slower."""
+    """Makes receipts, one at a time: a proof uses every core, so two at once would both be slower."""
 
     kind: Kind = "prove"
 
@@ -42,9 +44,12 @@ class Proofs:
 
     def prepare(self) -> None:
         """Start the children that the next proof will need."""
-        # Where inputs are hidden there is a second forward pass, with the challenge.
-        hidden = any(package.manifest.visibility != "public" for package in self._catalogue)
-        self._standby.refill(passes=2 if hidden else 1)
+        ours = [package for package in self._catalogue if needs_kernels(package.manifest)]
+        if len(ours) < len(list(self._catalogue)):
+            # Where inputs are hidden there is a second forward pass, with the challenge.
+            hidden = any(package.manifest.visibility != "public" for package in self._catalogue)
+            self._standby.refill(passes=2 if hidden else 1)
+        self._standby.load([key_files(package) for package in ours])
 
     def lease(self, *, now: float, until: float) -> ProofLease | None:
         """Take the next job, if there is one."""

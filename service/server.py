@@ -11,6 +11,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from verinfer.circuits import kernels
+from verinfer.circuits.provers import needs_kernels
 from verinfer.verifier.errors import UsageError
 
 from . import logs
@@ -23,14 +25,21 @@ _GRACE_SECONDS = 5
 _BACKLOG = 512
 
 
-def serve(settings: Settings, announce: Callable[[Resources, str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `announce` gets the resources and the URL once the address is taken.
+def serve(
+    settings: Settings,
+    announce: Callable[[Resources, str], None],
+    on_progress: Callable[[str, float], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM; `announce` gets the resources and the URL once all is there.
 
+    `on_progress`: of the kernels that packages of verinfer-sc/1 take, which are compiled before anybody can ask.
     Raises `VerinferError` if it cannot start.
     """
     with open_resources(settings) as resources, _listen(settings) as listener:
         if settings.allow_uploads:
             _require_loopback(listener)
+        if any(needs_kernels(package.manifest) for package in resources.catalogue):
+            kernels.make(on_progress)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         announce(resources, f"http://{host}:{listener.getsockname()[1]}")
         logs.configure()

@@ -74,6 +74,8 @@ async def bundle(parts: UseParts, name: str, file: str, version: str | None = No
 async def srs(parts: UseParts, name: str, version: str | None = None) -> FileResponse:
     """The whole SRS file, which a rebuild of the circuit needs; a verifier needs its cut alone, which is in the bundle."""
     package = await parts.find(name, version)
+    if package.bundle.provenance == "transparent":
+        raise Refused("file-unknown", "This model's proof system has no SRS.")
     return FileResponse(package.path("kzg.srs"), media_type="application/octet-stream")
 
 
@@ -96,6 +98,12 @@ def _card(package: Package, parts: Parts) -> dict[str, Any]:
 
 def _describe(package: Package) -> dict[str, Any]:
     manifest = package.manifest
+    transparent = package.bundle.provenance == "transparent"
+    modes = [
+        *(["none"] if manifest.visibility == "public" else []),
+        *([] if transparent else ["zk"]),
+        "proof",
+    ]
     home = f"/v1/models/{manifest.model.name}/versions/{manifest.model.version}"
     return {
         **manifest.model.to_json(),
@@ -104,9 +112,10 @@ def _describe(package: Package) -> dict[str, Any]:
         "samples": manifest.samples,
         "inputs": manifest.visibility,
         "srs": package.bundle.provenance,
-        "modes": ["none", "zk", "proof"] if manifest.visibility == "public" else ["zk", "proof"],
+        "proof_system": manifest.proof_system.name,
+        "modes": modes,
         "infer": f"/v2/models/{manifest.model.name}/versions/{manifest.model.version}/infer",
         **{part: f"{home}/{part}" for part in ("card", "contract", "manifest", "policy")},
         "bundle": [f"{home}/bundle/{file}" for file in package.bundle.files],
-        "srs_file": f"{home}/srs",
+        **({} if transparent else {"srs_file": f"{home}/srs"}),
     }

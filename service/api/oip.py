@@ -137,6 +137,12 @@ def _mode(parameters: InferParameters, manifest: Manifest) -> Mode:
     mode = next((known for known in modes if known == parameters.mode), None)
     if mode is None:
         raise Refused("mode-unknown", f"The modes are {', '.join(modes)}.", field="parameters.mode")
+    if mode in ("zk", "tee+zk") and manifest.proof_system.name != "ezkl-halo2-kzg":
+        raise Refused(
+            "not-zero-knowledge",
+            "Proofs of this model show that the answer is right and hide nothing: ask for mode proof.",
+            field="parameters.mode",
+        )
     if mode != "none" and mode not in _PROVEN:
         raise Refused(
             "mode-unsupported", f"The mode {mode} is not offered here yet.", field="parameters.mode"
