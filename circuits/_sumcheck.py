@@ -51,6 +51,7 @@ def compile_kernels() -> list[str]:
     How far it is comes in log lines, ``kernels 12/60``.
     """
     _use_kernels()
+    os.environ["VERINFER_SUMCHECK_THREADS"] = "2"
     from .sumcheck.key_proof import prove_key
     from .sumcheck.prover import Prover, setup
 
@@ -201,7 +202,7 @@ def _counting() -> Iterator[None]:
 
 
 def _every_kind() -> Iterator[tuple[Description, Weights]]:
-    """Small networks that together have every operation, a shortcut, an earlier source, and activations of both signs."""
+    """Networks that have every operation, a shortcut, an earlier source, activations of both signs, and work for threads."""
     from .sumcheck.description import PROTOCOL, commitment_parameters, finish
 
     relu, signed = {"M": 1, "s": 7, "a": 8, "lo": 0}, {"M": 3, "s": 9, "a": 7, "lo": -64}
@@ -213,7 +214,7 @@ def _every_kind() -> Iterator[tuple[Description, Weights]]:
         "pcs": commitment_parameters(),
     }
     image = {
-        **frame([2, 7, 6]),
+        **frame([2, 40, 40]),
         "layers": [
             {"op": "conv", "k": 3, "stride": 1, "pad": 1, "cout": 3, **relu},
             {"op": "pool", "k": 2, "M": 1, "s": 2, "a": 8, "lo": 0},
@@ -229,7 +230,7 @@ def _every_kind() -> Iterator[tuple[Description, Weights]]:
                 "res": {"src": 3, "c": -90},
                 **relu,
             },
-            {"op": "gemm", "nout": 3, "final": 1},
+            {"op": "gemm", "nout": 64, "final": 1},
         ],
     }
     rows = {

@@ -33,7 +33,7 @@ from .fit import fit as fit_costs
 from .native import Workplace, heavy_limits
 from .package import Download, Package, open_package, open_published
 from .reproduce import reproduce as rebuild
-from .sumcheck.kernel_cache import version_folder
+from .sumcheck.kernel_cache import ready_folder
 from .systems.port import SystemName
 from .targets import BUDGET, parse_seconds, parse_targets
 
@@ -182,7 +182,7 @@ def warmup(*, as_json: bool) -> None:
     with _progress(quiet=as_json) as on_progress:
         made = kernels.make(on_progress)
     if as_json:
-        click.echo(json.dumps({"compiled": made, "folder": str(version_folder())}))
+        click.echo(json.dumps({"compiled": made, "folder": str(ready_folder())}))
     else:
         click.echo("kernels compiled" if made else "kernels are compiled already")
 

@@ -21,7 +21,7 @@ from verinfer.verifier import child, files
 from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.jail import GIB, Limits
 
-from .sumcheck.kernel_cache import version_folder
+from .sumcheck.kernel_cache import ready_folder, version_folder
 
 FOLDER = "kernels"
 """In the directory of a child: its copy of the cache."""
@@ -37,7 +37,7 @@ _OF_A_KIND = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 def are_ready() -> bool:
     """Whether the cache has every kernel for this version, Python and processor."""
     try:
-        return (version_folder() / _READY).read_text(encoding="utf-8") == _here()
+        return (ready_folder() / _READY).read_text(encoding="utf-8") == _here()
     except (OSError, CouldNotCheck):
         return False
 
@@ -47,10 +47,12 @@ def make(on_progress: Callable[[str, float], None]) -> bool:
 
     Raises `ChildFailed`, and `CouldNotCheck` where there is no cache.
     """
-    folder = version_folder()
+    if are_ready():
+        return False
+    folder = ready_folder()
     with files.naming_trouble(folder):
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+        with folder.with_suffix(".lock").open("w") as lock:
             # Whoever was first has made them when the lock is free.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if are_ready():
@@ -68,12 +70,11 @@ def require() -> None:
 def copy_to(directory: Path) -> None:
     """Give a child in `directory` its own copy; raises `CouldNotCheck` (``kernels-missing``)."""
     require()
-    folder = version_folder()
     try:
-        shutil.copytree(folder, directory / FOLDER / folder.name, symlinks=True)
+        shutil.copytree(ready_folder(), directory / FOLDER / version_folder().name, symlinks=True)
     except (OSError, shutil.Error) as error:
         raise CouldNotCheck(
-            "kernels-missing", f"The kernels in {folder} cannot be copied: {error}."
+            "kernels-missing", f"The kernels in {ready_folder()} cannot be copied: {error}."
         ) from error
 
 
@@ -88,10 +89,10 @@ def _make(folder: Path, on_progress: Callable[[str, float], None]) -> None:
         dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True
     ) as aside:
         home = Path(aside)
-        made = home / FOLDER / folder.name
-        if folder.is_dir():
+        made = home / FOLDER / version_folder().name
+        if version_folder().is_dir():
             # Some are there perhaps, from a process that proved without a child.
-            shutil.copytree(folder, made, symlinks=True)
+            shutil.copytree(version_folder(), made, symlinks=True)
         child.run(_MODULE, "compile_kernels", {}, limits=_LIMITS, directory=home, on_line=on_line)
         files.write_atomically(made / _READY, _here().encode())
         with suppress(FileNotFoundError):
@@ -107,4 +108,6 @@ def _here() -> str:
             if line.startswith(_OF_A_KIND):
                 processor.update(f"{line}\n".encode())
     packages = (f"{name} {version(name)}" for name in ("numba", "llvmlite", "numpy"))
-    return "\n".join([*packages, platform.python_version(), platform.machine(), processor.hexdigest()])
+    # Another warm-up may call more of them.
+    maker = files.digest_of(Path(__file__).with_name("_sumcheck.py"))
+    return "\n".join([*packages, maker, platform.python_version(), platform.machine(), processor.hexdigest()])

@@ -13,6 +13,7 @@ import pytest
 
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.package import Package, open_package
+from verinfer.circuits.systems.port import SystemName
 from verinfer.verifier.bundle import Bundle
 from verinfer.verifier.evidence import Evidence
 from verinfer.verifier.ezkl_proof import EzklCheck, WaitingChildren
@@ -75,16 +76,19 @@ def quick(shared: Path) -> Path:
     return _once(shared / "quick", make)
 
 
-def _compiled(model: Path, out: Path, *, batch: int = 1, inputs: Visibility = "public") -> Package:
+def _compiled(
+    model: Path, out: Path, *, batch: int = 1, inputs: Visibility = "public", system: SystemName = "ezkl"
+) -> Package:
     def make(folder: Path) -> None:
         compile_model(
             model,
             folder,
             srs=None,
-            insecure_srs=True,
+            insecure_srs=system == "ezkl",
             on_progress=lambda _phase, _share: None,
             batch=batch,
             inputs=inputs,
+            system=system,
         )
 
     return open_package(_once(out, make))
@@ -94,6 +98,12 @@ def _compiled(model: Path, out: Path, *, batch: int = 1, inputs: Visibility = "p
 def bmi_package(quick: Path, shared: Path) -> Package:
     """The package of ``quick``; tests must not write into it."""
     return _compiled(quick, shared / "bmi-package")
+
+
+@pytest.fixture(scope="session")
+def sumcheck_package(quick: Path, shared: Path) -> Package:
+    """The package of ``quick`` in verinfer-sc/1; tests must not write into it."""
+    return _compiled(quick, shared / "sumcheck-package", system="sumcheck")
 
 
 @pytest.fixture(scope="session")

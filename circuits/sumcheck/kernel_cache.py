@@ -1,5 +1,7 @@
 """Where compiled kernels are kept: ``$NUMBA_CACHE_DIR``, else ``$XDG_CACHE_HOME/verinfer/kernels``; a folder for each version.
 
+Beside it is ``<version>.ready``, where `kernels` keeps all of them for children, which is never written to while it is there.
+
 numba compiles a kernel anew when its own file has changed. But a kernel holds compiled parts of others, from other files:
 after an upgrade it would go on computing with what they were. So the folder's name is a digest of all our sources.
 Within it numba tells processors and its own versions apart.
@@ -9,6 +11,9 @@ What lies there is run, so by default it is where nobody else can write, and not
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,13 +28,24 @@ def version_folder() -> Path:
     return folder / sources_digest(Path(__file__).parent)[:16]
 
 
+def ready_folder() -> Path:
+    """Where all kernels of these sources are, if they were made ready; raises as `cache_folder`."""
+    folder = version_folder()
+    return folder.with_name(f"{folder.name}.ready")
+
+
 def use_cache() -> Path:
     """Let numba keep the kernels that are declared from now on in their version's folder; raises as `cache_folder`."""
     # Where kernels lie is also asked by processes that run none.
     import numba
 
     folder = version_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not folder.exists() and ready_folder().exists():
+        # Whoever is first has the same; what cannot be copied is compiled.
+        with suppress(OSError), tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+            shutil.copytree(ready_folder(), Path(aside) / "copy").rename(folder)
+    folder.mkdir(mode=0o700, exist_ok=True)
     settings: Any = numba.config  # numba makes its settings when it is loaded
     settings.CACHE_DIR = str(folder)
     return folder

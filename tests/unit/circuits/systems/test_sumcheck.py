@@ -1,0 +1,319 @@
+"""Packages of verinfer-sc/1: what is in them, what rebuilds them, and what proves with them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from verinfer.circuits import kernels
+from verinfer.circuits.compile import compile_model
+from verinfer.circuits.native import Workplace
+from verinfer.circuits.package import PARTS, Package, open_package
+from verinfer.circuits.provers import prover_for
+from verinfer.circuits.reproduce import reproduce
+from verinfer.circuits.targets import Targets
+from verinfer.verifier.child import ChildFailed
+from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError, VerinferError
+from verinfer.verifier.manifest import Manifest
+from verinfer.verifier.numbers import from_binary64, to_binary64
+
+INPUTS = {"habits": (5, -6, 7)}
+
+
+def _quiet(_phase: str, _share: float) -> None:
+    """Progress that nobody sees."""
+
+
+# what is in it
+
+
+def test_the_folder_holds_what_it_lists(sumcheck_package: Package) -> None:
+    """Model, weights, card and bundle; no key of EZKL's, no SRS; weights are for their owner alone."""
+    parts = PARTS["verinfer-sc-1"]
+    folder = sumcheck_package.folder
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {*parts.all, "package.json"}
+    private = {part for part in parts.all if (folder / part).stat().st_mode & 0o777 == 0o600}
+    assert private == {"weights.bin", "network.onnx", "samples.npz"}
+    assert sumcheck_package.bundle.provenance == "transparent"
+    assert sumcheck_package.index.logrows is None
+
+
+def test_the_card_says_what_a_proof_is_worth_and_why_it_is_one_of_ours(sumcheck_package: Package) -> None:
+    """Bits against accuracy and time, the security budget, and the caveats that a verdict has, in all its forms."""
+    card = json.loads(sumcheck_package.path("card.json").read_bytes())
+    chosen = [point for point in card["frontier"] if point["chosen"]]
+    assert [point["label"] for point in chosen] == [f"{card['bits']} bits"]
+    assert card["security"]["bits"] >= 100
+    assert card["because"] == "it was asked for"
+    assert card["cost"]["prove_peak_bytes"] > 10**7
+    for page in ("card.md", "card.html"):
+        text = sumcheck_package.path(page).read_text()
+        for part in ("integrity-only-proof", "proof-system-unaudited", "unique decoding", "it was asked for"):
+            assert part in text
+        assert "SRS" not in text.replace("no SRS", "")
+
+
+@pytest.mark.parametrize("part", PARTS["verinfer-sc-1"].all)
+def test_a_changed_file_is_never_used(sumcheck_package: Package, tmp_path: Path, part: str) -> None:
+    """One flipped bit of any file, and the package does not open."""
+    copy = Path(shutil.copytree(sumcheck_package.folder, tmp_path / "package"))
+    data = bytearray((copy / part).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / part).write_bytes(data)
+    with pytest.raises(CouldNotCheck) as caught:
+        open_package(copy)
+    assert caught.value.code == "artifact-torn"
+
+
+def test_compiling_again_gives_the_same_identity(
+    quick: Path, sumcheck_package: Package, tmp_path: Path
+) -> None:
+    """Whoever asks for nothing that only EZKL does gets our own system, and the very same circuit."""
+    phases: list[str] = []
+    again = compile_model(
+        quick,
+        tmp_path / "again",
+        srs=None,
+        insecure_srs=False,
+        on_progress=lambda phase, _share: phases.append(phase),
+    )
+    assert again.digest == sumcheck_package.digest
+    assert list(dict.fromkeys(phases)) == ["inspect", "numbers", "setup", "self-test", "package"]
+    assert "only EZKL" in json.loads(again.path("card.json").read_bytes())["because"]
+
+
+def test_an_interrupted_compilation_leaves_nothing(quick: Path, tmp_path: Path) -> None:
+    """Ctrl-C when all but the card is there leaves neither a package nor scraps beside it."""
+
+    def interrupt(reached: str, _share: float) -> None:
+        if reached == "package":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_model(
+            quick, tmp_path / "out", srs=None, insecure_srs=False, on_progress=interrupt, system="sumcheck"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("targets", [Targets(memory_bytes=1), Targets(error=1e-12)])
+def test_a_target_that_is_not_met_gives_no_package(quick: Path, tmp_path: Path, targets: Targets) -> None:
+    """What a proof took here, and how far its answers are from fp32's, is measured against what was asked."""
+    with pytest.raises(CouldNotCheck) as caught:
+        compile_model(
+            quick,
+            tmp_path / "out",
+            srs=None,
+            insecure_srs=False,
+            on_progress=_quiet,
+            targets=targets,
+            system="sumcheck",
+        )
+    assert caught.value.code == "no-circuit"
+    assert list(tmp_path.iterdir()) == []
+
+
+# what rebuilds it
+
+
+def test_a_rebuild_confirms_the_package(quick: Path, sumcheck_package: Package) -> None:
+    """From the ONNX file and the manifest's numbers, on samples of the auditor's own."""
+    found = reproduce(
+        sumcheck_package,
+        quick / "network.onnx",
+        spec=quick / "spec.json",
+        samples=quick / "samples.npz",
+        on_progress=_quiet,
+    )
+    assert (found.circuit, found.provenance) == (sumcheck_package.digest, "transparent")
+    assert (found.own_samples, found.meaning_compared, found.fidelity.samples) == (True, True, 32)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What somebody says of a package: another manifest over its files."""
+
+    manifest: Manifest
+    package: Package
+
+    def path(self, part: str) -> Path:
+        """One of the package's files."""
+        return self.package.path(part)
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def _scaled(text: str, factor: float) -> str:
+    return to_binary64(from_binary64(text) * factor)
+
+
+def _narrow(manifest: dict[str, Any]) -> None:
+    """Every activation saturates at once: a network that hardly depends on its input."""
+    numbers = manifest["proof_system"]["numbers"]
+    numbers["outputs"] = [[_scaled(end, 1e-30) for end in ends] for ends in numbers["outputs"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda it: it["proof_system"].update(root="0" * 64), "the root of the weights"),
+        (lambda it: it["proof_system"].update(description="0" * 64), "the description"),
+        (lambda it: it["proof_system"].update(input_zero=1), "integer of an input of 0"),
+        (lambda it: it["layout"][0].update(scale=it["layout"][0]["scale"] + 1), "input's scale"),
+        (lambda it: it["layout"][1].update(scale=it["layout"][1]["scale"] - 1), "output's scale"),
+        (lambda it: it["proof_system"]["numbers"]["widths"].__setitem__(0, 1), "has not from"),
+        (lambda it: it["proof_system"]["numbers"].update(widths=[8], outputs=[["0" * 16] * 2]), "stages"),
+        (_narrow, "numbers make no network"),
+    ],
+    ids=[
+        "root",
+        "description",
+        "zero",
+        "input scale",
+        "output scale",
+        "narrow",
+        "stages",
+        "saturated",
+    ],
+)
+def test_a_manifest_of_another_network_is_not_reproduced(
+    quick: Path, sumcheck_package: Package, change: Change, what: str
+) -> None:
+    """Other weights, other numbers, or another reading of inputs and outputs: the rebuild names what differs."""
+    told = sumcheck_package.manifest.to_json()
+    change(told)
+    claim = Claim(Manifest.model_validate_json(json.dumps(told)), sumcheck_package)
+    with pytest.raises(Rejected, match=what) as caught:
+        reproduce(claim, quick / "network.onnx", spec=None, on_progress=_quiet)
+    assert caught.value.code == "not-reproduced"
+
+
+def test_another_onnx_file_is_not_reproduced(sumcheck_package: Package, bmi: Path) -> None:
+    """A rebuild from another model is refused."""
+    with pytest.raises(Rejected, match="ONNX") as caught:
+        reproduce(sumcheck_package, bmi.parent / "digits" / "network.onnx", spec=None, on_progress=_quiet)
+    assert caught.value.code == "not-reproduced"
+
+
+def test_an_auditor_may_ask_for_more_than_the_owner(quick: Path, sumcheck_package: Package) -> None:
+    """What counts as agreement is the auditor's to say."""
+    with pytest.raises(Rejected, match="is off by"):
+        reproduce(
+            sumcheck_package,
+            quick / "network.onnx",
+            spec=None,
+            on_progress=_quiet,
+            targets=Targets(error=1e-9),
+        )
+
+
+# what proves with it
+
+
+def test_too_little_memory_is_a_failure_with_a_code(sumcheck_package: Package, place: Workplace) -> None:
+    """A child that cannot even load its kernels says so, or dies and that is said; nothing else is harmed."""
+    tight = Workplace(directory=place.directory, limits=place.limits._replace(memory_bytes=256 << 20))
+    with pytest.raises(CouldNotCheck) as caught:
+        prover_for(sumcheck_package.manifest).forward(sumcheck_package, INPUTS, tight)
+    assert caught.value.code.startswith(("child-", "native-missing"))
+    assert list(place.directory.iterdir()) == []
+
+
+def test_weights_of_another_network_are_not_proven_with(
+    sumcheck_package: Package, tmp_path: Path, place: Workplace
+) -> None:
+    """A worker makes its key from the weights, and compares the root: no proof that nobody takes leaves it."""
+    copy = Path(shutil.copytree(sumcheck_package.folder, tmp_path / "package"))
+    data = bytearray((copy / "weights.bin").read_bytes())
+    data[0] ^= 1
+    (copy / "weights.bin").write_bytes(data)
+    torn = Package(copy, sumcheck_package.index, sumcheck_package.bundle)
+    with pytest.raises(ChildFailed) as caught:
+        prover_for(torn.manifest).forward(torn, INPUTS, place)
+    assert caught.value.code == "artifact-torn"
+
+
+# kernels
+
+
+def test_every_kernel_is_compiled_ahead(sumcheck_package: Package, place: Workplace) -> None:
+    """What `verinfer warmup` runs calls each of them; with a warm cache it takes seconds."""
+    assert sumcheck_package.measured.prove_ms < 20_000
+    assert place.sumcheck("compile_kernels") == []
+
+
+def test_no_request_waits_for_a_compiler(
+    sumcheck_package: Package, place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without kernels a proof is refused with a code that says what to run."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cold"))
+    with pytest.raises(CouldNotCheck, match="warmup") as caught:
+        prover_for(sumcheck_package.manifest).forward(sumcheck_package, INPUTS, place)
+    assert caught.value.code == "kernels-missing"
+
+
+def test_kernels_of_another_machine_are_not_used(
+    sumcheck_package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cache that came with an image from another kind of processor, or of another Python, counts as none."""
+    assert sumcheck_package.digest
+    assert kernels.are_ready()
+    monkeypatch.setattr("platform.python_version", lambda: "3.99.0")
+    assert not kernels.are_ready()
+
+
+# which system
+
+
+@pytest.mark.parametrize(
+    ("wishes", "why"),
+    [
+        ({"inputs": "hashed"}, "hashed inputs"),
+        ({"inputs": "private"}, "private inputs"),
+        ({"batch": 2}, "several samples"),
+        ({"targets": Targets(evm=True)}, "contracts"),
+        ({"insecure_srs": True}, "SRS"),
+    ],
+    ids=["hashed", "private", "batch", "evm", "srs"],
+)
+def test_what_only_ezkl_does_is_not_promised(
+    quick: Path, tmp_path: Path, wishes: dict[str, Any], why: str
+) -> None:
+    """Asking for ours and for what it cannot do is refused before anything is done, and the reason says which wish it is."""
+    asked: dict[str, Any] = {"srs": None, "insecure_srs": False, **wishes}
+    with pytest.raises(UsageError, match=why) as caught:
+        compile_model(quick, tmp_path / "out", on_progress=_quiet, system="sumcheck", **asked)
+    assert caught.value.code == "system-unsuitable"
+
+
+def test_a_node_that_ours_lacks_is_named(bmi: Path, tmp_path: Path) -> None:
+    """Asked for by name, our system refuses the model; left to choose, EZKL is taken, which here lacks its SRS."""
+    lstm = bmi.parent / "digits_lstm"
+
+    def compiled(**named: Any) -> VerinferError:
+        with pytest.raises((Malformed, UsageError, CouldNotCheck)) as caught:
+            compile_model(
+                lstm, tmp_path / "out", srs=None, insecure_srs=False, on_progress=_stop_at("rewrite"), **named
+            )
+        return caught.value
+
+    refused = compiled(system="sumcheck")
+    assert refused.code == "model-unsupported"
+    assert "LSTM" in refused.message
+    assert compiled().message == "EZKL was tried"
+
+
+def _stop_at(phase: str) -> Callable[[str, float], None]:
+    def stop(reached: str, _share: float) -> None:
+        if reached == phase:
+            raise UsageError("usage", "EZKL was tried")
+
+    return stop
