@@ -29,7 +29,7 @@ from .groups import Groups
 CHECK = "verinfer.verifier._ezkl"
 
 MOST_WORKERS = 4
-"""Proving keys that are kept at once; each takes what a proof takes of memory, 200 MB at least."""
+"""Proving keys that are kept at once; each takes the memory of a proof."""
 
 _Taken = tuple[Child, tempfile.TemporaryDirectory[str]]
 _Keeping = tuple[Worker, tempfile.TemporaryDirectory[str]]

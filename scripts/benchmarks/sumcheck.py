@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from verinfer.circuits.compile import DEFAULT_TARGETS
 from verinfer.circuits.model import Model, read_model
 from verinfer.circuits.native import PARSE_LIMITS, Workplace
 from verinfer.circuits.prove import read_proof
 from verinfer.circuits.sumcheck.choose import Chosen, import_network
 from verinfer.circuits.sumcheck.description import Description, Integers, Weights
+from verinfer.circuits.systems.port import DEFAULT_TARGETS
 from verinfer.verifier.errors import CouldNotCheck, VerinferError
 
 from . import compiler, grown
