@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from verinfer.circuits import kernels
 from verinfer.circuits.native import machine_memory
 from verinfer.verifier import child
 from verinfer.verifier.cache import cache_folder
@@ -45,6 +46,7 @@ def examine(settings: Settings) -> list[Finding]:
         _disk(settings.data),
         _data(settings.data),
         _srs(),
+        _kernels(),
     ]
 
 
@@ -115,6 +117,15 @@ def _srs() -> Finding:
     except CouldNotCheck as error:
         return Finding("srs", ok=False, detail=error.message)
     return Finding("srs", ok=True, detail=f"cached: {', '.join(names) or 'none yet'}")
+
+
+def _kernels() -> Finding:
+    state = (
+        "compiled"
+        if kernels.are_ready()
+        else "not compiled yet; 'verinfer warmup' does it, or the first start"
+    )
+    return Finding("kernels", ok=True, detail=state)
 
 
 def _is_lax(path: Path) -> bool:

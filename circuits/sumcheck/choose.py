@@ -6,7 +6,8 @@ as many bits as fit. Every other sample gives the ranges; the others, which noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,16 +75,21 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chosen:
-    """The integer network, its numbers, its trial, and those before it that did not do."""
+    """The integer network, its numbers, its trial, and those before it that did not do; and `others`, to compare with."""
 
     quantised: Quantised
     recorded: Recorded
     trial: Trial
     rejected: tuple[Trial, ...]
+    others: tuple[Trial, ...] = ()
 
 
-def import_network(model: Path, reference: Reference, targets: Targets, place: Workplace) -> Chosen:
+def import_network(
+    model: Path, reference: Reference, targets: Targets, place: Workplace, *, survey_seconds: float = 0.0
+) -> Chosen:
     """The integer network of an inspected ONNX file that agrees with fp32 as `targets` demands.
+
+    When it is found, other bits are tried for so many seconds more, for whoever wants to see what they would do.
 
     Raises `Malformed` (``model-unsupported``) with the node that cannot be proven, (``sample-malformed``) for a single sample,
     `CouldNotCheck` (``no-circuit``) where no choice of numbers will do, and what children raise.
@@ -98,7 +104,7 @@ def import_network(model: Path, reference: Reference, targets: Targets, place: W
     ]
     if largest_difference(computed, reference.outputs, reference.batch) > stages.REWRITE_TOLERANCE:
         raise CouldNotCheck("rewrite-differs", "The network's stages do not compute what the model does.")
-    return choose(network, inputs, reference, targets)
+    return choose(network, inputs, reference, targets, survey_seconds=survey_seconds)
 
 
 def remake(network: Network, recorded: Recorded) -> Quantised:
@@ -128,36 +134,61 @@ def read_stages(model: Path, place: Workplace) -> Network:
     return read_network(answer, files.read(numbers, limit=_MOST_BYTES))
 
 
-def choose(network: Network, inputs: Reals, reference: Reference, targets: Targets) -> Chosen:
+def choose(
+    network: Network, inputs: Reals, reference: Reference, targets: Targets, *, survey_seconds: float = 0.0
+) -> Chosen:
     """As `import_network`, of stages and preprocessed samples, [n, …]."""
     network = admissible(network, float(inputs.min()))
     halves = inputs[::2], inputs[1::2]
     parts = [replace(reference, outputs=reference.outputs[start::2]) for start in (0, 1)]
     observed = observe(network, halves[0])
-    rejected: list[Trial] = []
-    offers = (_offer(network, observed, bits) for bits in BITS)
-    # All bits that one size of witness holds cost the same.
-    for offer in sorted(offers, key=lambda offer: (offer.witness_bits, -offer.bits)):
-        if any(offer.bits <= trial.offer.bits for trial in rejected):
-            continue
+
+    def made_of(offer: Offer) -> tuple[Quantised, Trial] | None:
         try:
             made = build(network, observed, offer.bits, offer.limb_bits, offer.widths)
         except CouldNotCheck:
             # Many bits of everything may leave 62 together; fewer will not.
-            continue
+            return None
         fitted, held_out = (agreement(made, *half) for half in zip(halves, parts, strict=True))
-        trial = Trial(offer, fitted, held_out)
+        return made, Trial(offer, fitted, held_out)
+
+    # All bits that one size of witness holds cost the same.
+    offers = sorted(
+        (_offer(network, observed, bits) for bits in BITS),
+        key=lambda offer: (offer.witness_bits, -offer.bits),
+    )
+    rejected: list[Trial] = []
+    for offer in offers:
+        if any(offer.bits <= trial.offer.bits for trial in rejected) or (found := made_of(offer)) is None:
+            continue
+        made, trial = found
         if all(
             good(found, part, targets)
             for found, part in zip((trial.fitted, trial.held_out), parts, strict=True)
         ):
             recorded = Recorded(offer.bits, offer.limb_bits, offer.widths, observed.given, observed.outputs)
-            return Chosen(made, recorded, trial, tuple(rejected))
+            known = {offer, *(each.offer for each in rejected)}
+            rest = (each for each in offers if each not in known)
+            return Chosen(
+                made, recorded, trial, tuple(rejected), tuple(_survey(rest, made_of, survey_seconds))
+            )
         rejected.append(trial)
     raise CouldNotCheck(
         "no-circuit",
         f"No integer network of {BITS[0]} to {BITS[-1]} bits meets the target: {_best(rejected)}.",
     )
+
+
+def _survey(
+    offers: Iterable[Offer], made_of: Callable[[Offer], tuple[Quantised, Trial] | None], seconds: float
+) -> Iterator[Trial]:
+    """How other offers do, as many as there is time for."""
+    deadline = time.monotonic() + seconds
+    for offer in offers:
+        if time.monotonic() >= deadline:
+            return
+        if (found := made_of(offer)) is not None:
+            yield found[1]
 
 
 def _best(trials: Sequence[Trial]) -> str:

@@ -55,6 +55,8 @@ from ..worker import KeyFiles, Worker
 from .port import Building, Built, Rebuilding, Rebuilt, check_cost, require_good, same
 
 _KEY_PROOF = "key.proof"
+_SURVEY_SECONDS = 10.0
+"""For the card's curve of accuracy against bits."""
 _KIND = "verinfer-sc-1"
 _MOST_SCALE = 64
 _MOST_OUTPUT = 1 << 53
@@ -74,7 +76,9 @@ def build(order: Building) -> Built:
     """As `port.System.build`."""
     model, targets = order.model, order.wishes.targets
     order.on_progress("numbers", 0.0)
-    chosen = import_network(model.network, model.reference, targets, order.heavy)
+    chosen = import_network(
+        model.network, model.reference, targets, order.heavy, survey_seconds=_SURVEY_SECONDS
+    )
     made = chosen.quantised
     _require_statable(made)
     # A model that is refused needs none.
@@ -271,7 +275,7 @@ def _facts(manifest: Manifest, chosen: Chosen, measured: Measured, key: _Key, pr
         "weights_bytes": key.files.weights.stat().st_size,
         "key_proof_bytes": key.files.description.with_name(_KEY_PROOF).stat().st_size,
     }
-    trials = [chosen.trial, *chosen.rejected]
+    trials = sorted((chosen.trial, *chosen.rejected, *chosen.others), key=lambda trial: trial.offer.bits)
     frontier = [
         _point(trial, layout.witness_bits, measured, chosen=trial is chosen.trial) for trial in trials
     ]

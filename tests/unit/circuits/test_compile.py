@@ -250,7 +250,9 @@ def test_an_existing_output_is_kept(bmi_package: Package) -> None:
 def test_without_a_ceremony_srs_nothing_is_built_by_accident(quick: Path, tmp_path: Path) -> None:
     """An insecure SRS has to be asked for by name; the error says how to get the real one."""
     with pytest.raises(UsageError, match="srs fetch"):
-        compile_model(quick, tmp_path / "out", srs=None, insecure_srs=False, on_progress=_quiet)
+        compile_model(
+            quick, tmp_path / "out", srs=None, insecure_srs=False, on_progress=_quiet, system="ezkl"
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -50,6 +50,9 @@ def test_the_card_says_what_a_proof_is_worth_and_why_it_is_one_of_ours(sumcheck_
     card = json.loads(sumcheck_package.path("card.json").read_bytes())
     chosen = [point for point in card["frontier"] if point["chosen"]]
     assert [point["label"] for point in chosen] == [f"{card['bits']} bits"]
+    errors = {int(point["label"].split()[0]): point["error"] for point in card["frontier"]}
+    assert list(errors) == sorted(errors)
+    assert errors[5] > errors[card["bits"]] > errors[16]
     assert card["security"]["bits"] >= 100
     assert card["because"] == "it was asked for"
     assert card["cost"]["prove_peak_bytes"] > 10**7
