@@ -21,7 +21,7 @@ from verinfer.verifier.sumcheck_system import SumcheckSystem
 
 from .accuracy import Accuracy, compare, read_truth
 from .calibrate import Fidelity, Reference
-from .card_page import file_rows, page, size_rows
+from .card_page import duration, file_rows, page, size_rows, verifying
 from .native import Workplace, heavy_limits, machine_memory
 from .package import Measured
 from .prices import Price
@@ -138,7 +138,7 @@ def of_ezkl(
 def of_sumcheck(
     manifest: Manifest,
     network: Mapping[str, Any],
-    frontier: Sequence[Mapping[str, Any]],
+    numbers: Sequence[Mapping[str, Any]],
     cost: Mapping[str, int],
 ) -> Facts:
     """The facts of a circuit of verinfer-sc/1: its numbers and sizes, and how other numbers would do."""
@@ -152,13 +152,10 @@ def of_sumcheck(
             "description": system.description,
             "root of the weights": system.root,
         },
-        "caveats": [
-            _INTEGRITY_ONLY,
-            _UNAUDITED,
-        ],
-        "candidates_tried": len(frontier),
+        "caveats": [_INTEGRITY_ONLY, _UNAUDITED],
+        "candidates_tried": len(numbers),
         "cost": cost,
-        "frontier": frontier,
+        "numbers": numbers,
     }
 
 
@@ -180,7 +177,7 @@ def _caveats(manifest: Manifest, fidelity: Fidelity) -> Sequence[str]:
     said = [
         f"Agreement was measured on {fidelity.samples} samples of the model's owner; elsewhere it may differ.",
         "The circuit computes with fixed-point numbers: a proof shows its answer, not the fp32 model's.",
-        "Times and memory are of one proof on one machine; points that were not proved have estimates.",
+        "Times and memory are of one proof on one machine.",
     ]
     if manifest.visibility != "public":
         said.append(f"Inputs are {manifest.visibility}; but who can guess one may confirm it by a proof.")
@@ -188,7 +185,7 @@ def _caveats(manifest: Manifest, fidelity: Fidelity) -> Sequence[str]:
 
 
 def _caveats_of_ezkl(manifest: Manifest, provenance: Provenance) -> Sequence[str]:
-    said = []
+    said = ["Points of the frontier that were not proved have estimates of time and memory."]
     if manifest.rewrites:
         said.append("The network was rewritten before it was compiled; reproduce replays the same rewrites.")
     if provenance != "ceremony":
@@ -217,8 +214,8 @@ def as_markdown(card: dict[str, Any]) -> str:
         f"| inputs | {card['inputs']} |",
         f"| proof system | {card['proof_system']}: {card['because']} |",
         *(f"| {name} | {value} |" for name, value in size_rows(card)),
-        f"| prove | {cost['prove_ms'] / 1000:.2f} s, {cost['prove_peak_bytes'] / 1e6:.0f} MB |",
-        f"| verify | {cost['verify_ms']} ms, its process included |",
+        f"| prove | {duration(cost['prove_ms'])}, {cost['prove_peak_bytes'] / 1e6:.0f} MB |",
+        f"| verify | {verifying(card)} |",
         f"| proof | {cost['proof_bytes']} B |",
         *(f"| {name} | {value} |" for name, value in file_rows(card)),
         "",

@@ -46,6 +46,7 @@ def page(card: Card) -> str:
         _tiles(card),
         _accuracy(card),
         _frontier(card.get("frontier") or ()),
+        _numbers(card.get("numbers") or ()),
         _by_batch(card),
         _layers(card.get("layers") or ()),
         _table("Cost", _cost(card)),
@@ -83,7 +84,7 @@ def _tiles(card: Card) -> str:
     )
     tiles = [
         quality,
-        (f"{cost['prove_ms'] / 1000:.2f} s", _answers(card)),
+        (duration(cost["prove_ms"]), _answers(card)),
         (_bytes(cost["prove_peak_bytes"]), "memory for it"),
         (_bytes(cost["proof_bytes"]), "proof"),
         (f"{cost['verify_ms']} ms", "to verify it"),
@@ -158,6 +159,38 @@ def _frontier(points: Sequence[Card]) -> str:
     )
 
 
+def _numbers(points: Sequence[Card]) -> str:
+    """Of a circuit of verinfer-sc/1: how other bits would do, against what a proof's time goes by."""
+    if not points:
+        return ""
+    by_label = any(point["agreement"] < 1 for point in points)
+    dots = [
+        Dot(
+            point["cells"],
+            point["agreement"] * 100 if by_label else point["error"],
+            f"{point['bits']} bits: {point['cells']:,} cells, agreement {point['agreement']:.2%}, error {point['error']:.3g}",
+            point["chosen"],
+        )
+        for point in points
+    ]
+    name = "same label as fp32, %" if by_label else "largest error against fp32"
+    plot = scatter(dots, "accuracy against bits", "cells of the witness", name)
+    body = "".join(
+        f"<tr><td class=n>{'<b>chosen</b> ' if point['chosen'] else ''}{point['bits']}</td>"
+        f"<td class=n>{point['cells']:,}</td><td class=n>{point['agreement']:.2%}</td>"
+        f"<td class=n>{point['error']:.3g}</td></tr>"
+        for point in points
+    )
+    head = (
+        "<tr><th class=n>bits</th><th class=n>cells</th><th class=n>agreement</th><th class=n>error</th></tr>"
+    )
+    return (
+        "<h2>Accuracy against bits</h2><p class=note>On samples that gave no ranges; a proof's time goes with the cells, and the"
+        " chosen point, the only one that was proved, is orange.</p>"
+        f"<div class=wide>{plot}</div><div class=wide><table>{head}{body}</table></div>"
+    )
+
+
 def _gas(point: Card) -> str:
     return f"{point['verify_gas']:,}" if "verify_gas" in point else ""
 
@@ -209,9 +242,9 @@ def _cost(card: Card) -> list[tuple[str, str]]:
         *size_rows(card),
         ("setup", f"{cost['setup_ms'] / 1000:.2f} s"),
         ("witness", f"{cost['witness_ms']} ms"),
-        ("prove", f"{cost['prove_ms'] / 1000:.2f} s, {_bytes(cost['prove_peak_bytes'])}"),
+        ("prove", f"{duration(cost['prove_ms'])}, {_bytes(cost['prove_peak_bytes'])}"),
         *_estimate(cost),
-        ("verify", f"{cost['verify_ms']} ms, its process included"),
+        ("verify", verifying(card)),
         ("proof", f"{cost['proof_bytes']:,} B"),
         *file_rows(card),
     ]
@@ -223,6 +256,16 @@ def _estimate(cost: Card) -> list[tuple[str, str]]:
     if "estimated_prove_seconds" not in cost:
         return []
     return [("prove, by estimate", f"{cost['estimated_prove_seconds']:.2f} s")]
+
+
+def duration(milliseconds: int) -> str:
+    """A measured time, with as many digits as it has."""
+    return f"{milliseconds} ms" if milliseconds < 100 else f"{milliseconds / 1000:.2f} s"
+
+
+def verifying(card: Card) -> str:
+    """What a verification took; EZKL's needs a process."""
+    return f"{card['cost']['verify_ms']} ms" + ("" if "security" in card else ", its process included")
 
 
 def size_rows(card: Card) -> list[tuple[str, str]]:

@@ -91,7 +91,7 @@ def build(order: Building) -> Built:
     measured, proof_bytes = _self_test(order, manifest, made, key)
     check_cost(measured, targets)
     order.on_progress("package", 0.0)
-    facts = _facts(manifest, chosen, measured, key, proof_bytes)
+    facts = _facts(manifest, chosen, key, proof_bytes)
     fidelity = agreement(made, _inputs(model.reference), model.reference)
     card.write_card(order.home, manifest, model.reference, fidelity, measured, order.because, facts)
     return Built(measured)
@@ -241,7 +241,7 @@ def _self_test(order: Building, manifest: Manifest, made: Quantised, key: _Key) 
     return validate(Measured, measured, code="package-malformed"), len(proof)
 
 
-def _facts(manifest: Manifest, chosen: Chosen, measured: Measured, key: _Key, proof_bytes: int) -> card.Facts:
+def _facts(manifest: Manifest, chosen: Chosen, key: _Key, proof_bytes: int) -> card.Facts:
     made, numbers = chosen.quantised, chosen.recorded
     layout = layout_of(made.description)
     cells = [
@@ -276,20 +276,15 @@ def _facts(manifest: Manifest, chosen: Chosen, measured: Measured, key: _Key, pr
         "key_proof_bytes": key.files.description.with_name(_KEY_PROOF).stat().st_size,
     }
     trials = sorted((chosen.trial, *chosen.rejected, *chosen.others), key=lambda trial: trial.offer.bits)
-    frontier = [
-        _point(trial, layout.witness_bits, measured, chosen=trial is chosen.trial) for trial in trials
-    ]
-    return card.of_sumcheck(manifest, network, frontier, cost)
+    numbers_tried = [_point(trial, chosen=trial is chosen.trial) for trial in trials]
+    return card.of_sumcheck(manifest, network, numbers_tried, cost)
 
 
-def _point(trial: Trial, witness_bits: int, measured: Measured, *, chosen: bool) -> dict[str, Any]:
-    """A choice of bits on the frontier: what was not proved is priced by its cells."""
-    size = 2.0 ** (trial.offer.witness_bits - witness_bits)
+def _point(trial: Trial, *, chosen: bool) -> dict[str, Any]:
+    """How a choice of bits does on the samples that gave no ranges, and what its proofs' time goes by."""
     return {
-        "label": f"{trial.offer.bits} bits",
-        "rows": 1 << trial.offer.witness_bits,
-        "seconds": measured.prove_ms / 1000 * size,
-        "prove_bytes": round(measured.prove_peak_bytes * size) if size > 1 else measured.prove_peak_bytes,
+        "bits": trial.offer.bits,
+        "cells": 1 << trial.offer.witness_bits,
         "agreement": trial.held_out.agreement,
         "error": trial.held_out.error,
         "chosen": chosen,

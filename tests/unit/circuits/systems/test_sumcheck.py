@@ -48,9 +48,8 @@ def test_the_folder_holds_what_it_lists(sumcheck_package: Package) -> None:
 def test_the_card_says_what_a_proof_is_worth_and_why_it_is_one_of_ours(sumcheck_package: Package) -> None:
     """Bits against accuracy and time, the security budget, and the caveats that a verdict has, in all its forms."""
     card = json.loads(sumcheck_package.path("card.json").read_bytes())
-    chosen = [point for point in card["frontier"] if point["chosen"]]
-    assert [point["label"] for point in chosen] == [f"{card['bits']} bits"]
-    errors = {int(point["label"].split()[0]): point["error"] for point in card["frontier"]}
+    assert [point["bits"] for point in card["numbers"] if point["chosen"]] == [card["bits"]]
+    errors = {point["bits"]: point["error"] for point in card["numbers"]}
     assert list(errors) == sorted(errors)
     assert errors[5] > errors[card["bits"]] > errors[16]
     assert card["security"]["bits"] >= 100
