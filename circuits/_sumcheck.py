@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from verinfer.verifier.errors import CouldNotCheck
 
-from .kernels import FOLDER
+from .sumcheck.kernel_cache import IN_A_CHILD
 
 if TYPE_CHECKING:
     # numba reads where its kernels are when these are loaded, so `_use_kernels` comes first.
@@ -130,7 +130,7 @@ def prove(*, x: Sequence[int], challenge: str) -> dict[str, Any]:
 
 def _use_kernels() -> None:
     """Have numba look for kernels in this child's own folder, and nowhere else."""
-    os.environ["NUMBA_CACHE_DIR"] = str(Path.cwd() / FOLDER)
+    os.environ["NUMBA_CACHE_DIR"] = str(Path.cwd() / IN_A_CHILD)
 
 
 def _require_loaded() -> _Loaded:

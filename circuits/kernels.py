@@ -21,10 +21,7 @@ from verinfer.verifier import child, files
 from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.jail import GIB, Limits
 
-from .sumcheck.kernel_cache import ready_folder, version_folder
-
-FOLDER = "kernels"
-"""In the directory of a child: its copy of the cache."""
+from .sumcheck.kernel_cache import IN_A_CHILD, ready_folder, version_folder
 
 _MODULE = "verinfer.circuits._sumcheck"
 _LIMITS = Limits(memory_bytes=8 * GIB, cpu_seconds=1800, file_bytes=GIB, wall_seconds=1800.0)
@@ -71,7 +68,7 @@ def copy_to(directory: Path) -> None:
     """Give a child in `directory` its own copy; raises `CouldNotCheck` (``kernels-missing``)."""
     require()
     try:
-        shutil.copytree(ready_folder(), directory / FOLDER / version_folder().name, symlinks=True)
+        shutil.copytree(ready_folder(), directory / IN_A_CHILD / version_folder().name, symlinks=True)
     except (OSError, shutil.Error) as error:
         raise CouldNotCheck(
             "kernels-missing", f"The kernels in {ready_folder()} cannot be copied: {error}."
@@ -89,7 +86,7 @@ def _make(folder: Path, on_progress: Callable[[str, float], None]) -> None:
         dir=folder.parent, prefix=f".{folder.name}.", ignore_cleanup_errors=True
     ) as aside:
         home = Path(aside)
-        made = home / FOLDER / version_folder().name
+        made = home / IN_A_CHILD / version_folder().name
         if version_folder().is_dir():
             # Some are there perhaps, from a process that proved without a child.
             shutil.copytree(version_folder(), made, symlinks=True)

@@ -65,6 +65,12 @@ def test_no_module_is_loaded_twice() -> None:
     assert {name for name in sys.modules if name.partition(".")[0] in FOLDERS} == set()
 
 
+def test_a_prover_loads_its_kernels_from_its_own_folder() -> None:
+    """The child that proves with verinfer-sc/1 loads no numba before it knows where kernels are, and never any wire types."""
+    loaded = _loaded_by("import verinfer.circuits._sumcheck")
+    assert loaded & {*NATIVE, "numba", "numpy", "pydantic"} == set()
+
+
 def test_verifying_needs_only_the_core_packages() -> None:
     """`verinfer verify` and `verinfer policy` load where nothing but the four core dependencies is installed."""
     others = (

@@ -20,6 +20,9 @@ from typing import Any
 
 from verinfer.verifier.cache import cache_folder
 
+IN_A_CHILD = "kernels"
+"""Where a child has its copy, in its own directory."""
+
 
 def version_folder() -> Path:
     """The folder of these sources, which may not be there yet; raises as `cache_folder`."""
