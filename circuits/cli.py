@@ -34,7 +34,8 @@ from .native import Workplace, heavy_limits
 from .package import Download, Package, open_package, open_published
 from .reproduce import reproduce as rebuild
 from .sumcheck.kernel_cache import ready_folder
-from .systems.port import SystemName
+from .systems.choice import choose as choose_system
+from .systems.port import SystemName, Wishes
 from .targets import BUDGET, parse_seconds, parse_targets
 
 Folder = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -392,11 +393,35 @@ def card(
 )
 @_batch
 @_inputs
+@click.option(
+    "--system",
+    type=click.Choice(get_args(SystemName)),
+    default="ezkl",
+    show_default=True,
+    help="The proof system; sumcheck takes a model folder, and says whether it can take the model.",
+)
 @click.option("--json", "as_json", is_flag=True)
 def estimate(
-    model: Path, memory: float | None, batch: int, inputs: Visibility, *, fit: bool, as_json: bool
+    model: Path,
+    memory: float | None,
+    batch: int,
+    inputs: Visibility,
+    system: SystemName,
+    *,
+    fit: bool,
+    as_json: bool,
 ) -> None:
     """Say what a circuit of MODEL (a model folder or an ONNX file) would take, or that it cannot fit."""
+    if system == "sumcheck":
+        if fit or memory is not None:
+            raise UsageError("usage", "--fit and --memory are for EZKL's circuits.")
+        choose_system(system, Wishes(batch=batch, inputs=inputs))
+        # numpy is no part of the command line.
+        from .systems.sumcheck_estimate import estimate as estimate_sumcheck
+
+        integers = estimate_sumcheck(model)
+        click.echo(json.dumps(integers.to_json()) if as_json else integers.as_text())
+        return
     if fit:
         with (
             _progress(quiet=as_json) as on_progress,

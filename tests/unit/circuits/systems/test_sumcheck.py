@@ -17,6 +17,7 @@ from verinfer.circuits.native import Workplace
 from verinfer.circuits.package import PARTS, Package, open_package
 from verinfer.circuits.provers import prover_for
 from verinfer.circuits.reproduce import reproduce
+from verinfer.circuits.systems.sumcheck_estimate import estimate
 from verinfer.circuits.targets import Targets
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError, VerinferError
@@ -120,6 +121,16 @@ def test_a_target_that_is_not_met_gives_no_package(quick: Path, tmp_path: Path, 
         )
     assert caught.value.code == "no-circuit"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_estimate_is_what_is_built(quick: Path, sumcheck_package: Package) -> None:
+    """Bits and cells are known before any key is made; a bare file has no samples, which say how many bits it needs."""
+    card = json.loads(sumcheck_package.path("card.json").read_bytes())
+    found = estimate(quick).to_json()
+    names = ("bits", "limb_bits", "witness_bits", "weights_bits", "weights", "proof_system")
+    assert {name: found[name] for name in names} == {name: card[name] for name in names}
+    with pytest.raises(UsageError, match="samples"):
+        estimate(quick / "network.onnx")
 
 
 # what rebuilds it
