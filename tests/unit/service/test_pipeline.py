@@ -104,6 +104,45 @@ def test_an_order_becomes_a_receipt(job: Job) -> None:
     assert job.attempt() == receipt
 
 
+@pytest.fixture
+def our_job(sumcheck_package: Package, job: Job) -> Job:
+    """The same order for a circuit of verinfer-sc/1."""
+    order = replace(job.order, circuit=sumcheck_package.digest, mode="proof")
+    return replace(job, package=sumcheck_package, order=order)
+
+
+def test_an_order_becomes_a_receipt_in_our_own_system(our_job: Job) -> None:
+    """The same steps, and what is recorded is not done again; a statement alone is enough to go on from."""
+    receipt = our_job.attempt()
+    assert our_job.notebook.steps == ["statement", "proof/verinfer-sc-1"]
+    predicate = parse_receipt(receipt.body).statement.predicate
+    assert (predicate.runtime.version, predicate.mode) == ("verinfer-sc/1", "proof")
+
+    our_job.notebook.proofs.clear()
+    again = our_job.attempt()
+    assert again.digest == receipt.digest
+    our_job.forbid_children()
+    assert our_job.attempt() == again
+
+
+def test_a_bad_proof_of_our_own_system_is_never_released(our_job: Job) -> None:
+    """The verifier's code looks at what leaves: one changed byte, and there is no receipt."""
+    our_job.attempt()
+    [(kind, evidence)] = our_job.notebook.proofs.items()
+    proof = bytearray(Proof.model_validate_json(evidence).data)
+    proof[len(proof) // 2] ^= 1
+    our_job.notebook.proofs[kind] = Proof.of(bytes(proof)).canonical()
+    with pytest.raises(Rejected, match="proof-invalid"):
+        our_job.attempt()
+
+
+def test_our_own_system_never_says_zero_knowledge(our_job: Job) -> None:
+    """A statement of mode zk about such a circuit is refused before anybody sees it."""
+    our_job.order = replace(our_job.order, mode="zk")
+    with pytest.raises(Rejected, match="not-zero-knowledge"):
+        our_job.attempt()
+
+
 @pytest.mark.parametrize("visibility", ["hashed", "private"])
 def test_a_hidden_input_is_in_no_receipt(
     visibility: str, request: pytest.FixtureRequest, job: Job, tmp_path: Path
