@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from verinfer.verifier import files
-from verinfer.verifier.errors import Malformed, UsageError
+from verinfer.verifier.errors import UsageError
 from verinfer.verifier.manifest import Visibility
 
 from .disk import naming_full_disk
@@ -19,7 +19,7 @@ from .model import read_model
 from .native import PARSE_LIMITS, Workplace, heavy_limits
 from .package import Package, open_package, write_index
 from .systems.choice import SYSTEMS, Choice, choose
-from .systems.port import DEFAULT_TARGETS, Building, Built, OnProgress, SystemName, Wishes
+from .systems.port import DEFAULT_TARGETS, Building, Built, OnProgress, SystemName, Unfit, Wishes
 from .targets import BUDGET, Targets, require_suitable
 
 
@@ -89,8 +89,8 @@ def _build(choice: Choice, order: Building) -> Built:
     """By the chosen system, or by the next one where it was only tried and cannot take the model."""
     try:
         return SYSTEMS[choice.system].build(order)
-    except Malformed as refusal:
-        if choice.otherwise is None or refusal.code != "model-unsupported":
-            raise
-        because = f"verinfer-sc/1 cannot take this model: {refusal.message}"
+    except Unfit as unfit:
+        if choice.otherwise is None:
+            raise unfit.reason from unfit
+        because = f"verinfer-sc/1 cannot take this model: {unfit.reason.message}"
         return SYSTEMS[choice.otherwise].build(replace(order, because=because))

@@ -36,6 +36,7 @@ _ORDER = (
     "policy",
     "contract",
     "srs",
+    "warmup",
     "doctor",
 )
 

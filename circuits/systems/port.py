@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from verinfer.verifier.errors import CouldNotCheck, Rejected
+from verinfer.verifier.errors import CouldNotCheck, Rejected, VerinferError
 from verinfer.verifier.manifest import Visibility
 from verinfer.verifier.srs import Provenance
 
@@ -91,13 +91,21 @@ class Rebuilt:
     provenance: Provenance
 
 
+class Unfit(Exception):
+    """The system cannot make a circuit of the model, for this `reason`; another may, and nothing was written yet."""
+
+    def __init__(self, reason: VerinferError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 class System(Protocol):
     """Builds packages of one proof system."""
 
     def build(self, order: Building) -> Built:
         """Fill `order.home` with all files of a package but ``package.json``, and prove with them once.
 
-        Raises `Malformed` (``model-unsupported``) where the system cannot take the model, `UsageError` or `CouldNotCheck`.
+        Raises `Unfit`, `UsageError`, `Malformed` or `CouldNotCheck`.
         """
         ...
 

@@ -12,7 +12,7 @@ class Sumcheck:
     """Circuits of the kind ``verinfer-sc-1``."""
 
     def build(self, order: Building) -> Built:
-        """As `port.System`; raises `Malformed` (``model-unsupported``) with the node that cannot be proven."""
+        """As `port.System`; the reason of `Unfit` names the node that cannot be proven, or how near the best numbers came."""
         from . import sumcheck_steps
 
         return sumcheck_steps.build(order)

@@ -21,7 +21,7 @@ import numpy as np
 from verinfer.verifier import files
 from verinfer.verifier.bundle import FILE_LIMITS
 from verinfer.verifier.digest import sha256
-from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected
+from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, VerinferError
 from verinfer.verifier.manifest import MANIFEST_TYPE, Manifest
 from verinfer.verifier.numbers import from_binary64, to_binary64
 from verinfer.verifier.quantise import to_integers
@@ -52,7 +52,7 @@ from ..sumcheck.network import Reals
 from ..sumcheck.quantise import Quantised
 from ..sumcheck.weights import write_weights
 from ..worker import KeyFiles, Worker
-from .port import Building, Built, Rebuilding, Rebuilt, check_cost, require_good, same
+from .port import Building, Built, Rebuilding, Rebuilt, Unfit, check_cost, require_good, same
 
 _KEY_PROOF = "key.proof"
 _SURVEY_SECONDS = 10.0
@@ -61,6 +61,10 @@ _KIND = "verinfer-sc-1"
 _MOST_SCALE = 64
 _MOST_OUTPUT = 1 << 53
 """Above any output: what a statement's integers are below."""
+
+
+_UNFIT = ("model-unsupported", "no-circuit", "rewrite-differs", "sample-malformed")
+"""What an import may end with that says nothing of EZKL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,16 @@ def build(order: Building) -> Built:
     """As `port.System.build`."""
     model, targets = order.model, order.wishes.targets
     order.on_progress("numbers", 0.0)
-    chosen = import_network(
-        model.network, model.reference, targets, order.heavy, survey_seconds=_SURVEY_SECONDS
-    )
-    made = chosen.quantised
-    _require_statable(made)
+    try:
+        chosen = import_network(
+            model.network, model.reference, targets, order.heavy, survey_seconds=_SURVEY_SECONDS
+        )
+        made = chosen.quantised
+        _require_statable(made)
+    except VerinferError as error:
+        if error.code in _UNFIT:
+            raise Unfit(error) from error
+        raise
     # A model that is refused needs none.
     kernels.make(order.on_progress)
     order.on_progress("setup", 0.0)

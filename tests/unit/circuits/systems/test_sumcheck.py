@@ -106,7 +106,7 @@ def test_an_interrupted_compilation_leaves_nothing(quick: Path, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("targets", [Targets(memory_bytes=1), Targets(error=1e-12)])
+@pytest.mark.parametrize("targets", [Targets(memory_bytes=1), Targets(seconds=0.0)])
 def test_a_target_that_is_not_met_gives_no_package(quick: Path, tmp_path: Path, targets: Targets) -> None:
     """What a proof took here, and how far its answers are from fp32's, is measured against what was asked."""
     with pytest.raises(CouldNotCheck) as caught:
@@ -307,20 +307,36 @@ def test_what_only_ezkl_does_is_not_promised(
     assert caught.value.code == "system-unsuitable"
 
 
-def test_a_node_that_ours_lacks_is_named(bmi: Path, tmp_path: Path) -> None:
-    """Asked for by name, our system refuses the model; left to choose, EZKL is taken, which here lacks its SRS."""
-    lstm = bmi.parent / "digits_lstm"
+@pytest.mark.parametrize(
+    ("model", "targets", "code", "what"),
+    [
+        ("digits_lstm", Targets(), "model-unsupported", "LSTM"),
+        ("bmi", Targets(error=1e-12), "no-circuit", "best agrees"),
+    ],
+    ids=["node", "target"],
+)
+def test_what_ours_cannot_do_is_named_and_left_to_ezkl(
+    bmi: Path, tmp_path: Path, model: str, targets: Targets, code: str, what: str
+) -> None:
+    """Asked for by name, our system says why it refuses; left to choose, EZKL is taken, and begins its search."""
 
     def compiled(**named: Any) -> VerinferError:
         with pytest.raises((Malformed, UsageError, CouldNotCheck)) as caught:
             compile_model(
-                lstm, tmp_path / "out", srs=None, insecure_srs=False, on_progress=_stop_at("rewrite"), **named
+                bmi.parent / model,
+                tmp_path / "out",
+                srs=None,
+                insecure_srs=False,
+                on_progress=_stop_at("rewrite"),
+                targets=targets,
+                **named,
             )
+        assert list(tmp_path.iterdir()) == []
         return caught.value
 
     refused = compiled(system="sumcheck")
-    assert refused.code == "model-unsupported"
-    assert "LSTM" in refused.message
+    assert refused.code == code
+    assert what in refused.message
     assert compiled().message == "EZKL was tried"
 
 
