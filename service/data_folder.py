@@ -55,8 +55,13 @@ class DataFolder:
 
     @property
     def groups(self) -> Path:
-        """The process groups of all children that prove or stand by (`groups`)."""
+        """The process groups of all children that prove with EZKL or stand by for it (`groups`)."""
         return self.root / "groups"
+
+    @property
+    def provers(self) -> Path:
+        """The process groups of the workers of verinfer-sc/1 (`groups`)."""
+        return self.root / "provers"
 
     @property
     def builders(self) -> Path:
@@ -86,7 +91,7 @@ class DataFolder:
     @property
     def _folders(self) -> tuple[Path, ...]:
         return (
-            *(self.work, self.standby, self.groups, self.builders, self.workers),
+            *(self.work, self.standby, self.groups, self.provers, self.builders, self.workers),
             *(self.uploads, self.models, self.contracts),
         )
 

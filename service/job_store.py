@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,9 +73,19 @@ class JobStore:
                 connection.execute(sa.update(jobs).where(jobs.c.id == job).values(cancel_requested=1))
             return _get(connection, job)
 
-    def lease(self, *, now: float, until: float) -> ProofLease | None:
-        """Take the oldest job that waits for a proof, or whose lease ran out."""
-        row = take(self._database, "prove", now=now, until=until)
+    def lease(
+        self,
+        *,
+        now: float,
+        until: float,
+        among: Collection[str] | None = None,
+        but: Collection[str] = (),
+    ) -> ProofLease | None:
+        """Take the oldest job that waits for a proof, or whose lease ran out; for a circuit `among` these, or any `but` those."""
+        which = jobs.c.circuit.not_in(list(but))
+        if among is not None:
+            which = jobs.c.circuit.in_(list(among))
+        row = take(self._database, "prove", now=now, until=until, which=which)
         return row and ProofLease(
             job=row.id,
             token=row.token,
@@ -151,13 +162,24 @@ def require_place(connection: sa.Connection, kind: Kind, limit: int) -> None:
         raise Refused("queue-full")
 
 
-def take(database: Database, kind: Kind, *, now: float, until: float) -> sa.Row[Any] | None:
-    """Lease the oldest job of this kind that waits, or whose lease ran out; gives its row, with the new token."""
+def take(
+    database: Database,
+    kind: Kind,
+    *,
+    now: float,
+    until: float,
+    which: sa.ColumnElement[bool] | None = None,
+) -> sa.Row[Any] | None:
+    """Lease the oldest job of this kind that waits, or whose lease ran out; gives its row, with the new token.
+
+    `which`: only among these.
+    """
     ready = sa.or_(
         jobs.c.state == State.QUEUED,
         sa.and_(jobs.c.state.in_(sources(State.RUNNING)), jobs.c.lease_until < now),
     )
-    oldest = sa.select(jobs).where(jobs.c.kind == kind, ready).order_by(jobs.c.created_at, jobs.c.id).limit(1)
+    wanted = sa.and_(jobs.c.kind == kind, ready, sa.true() if which is None else which)
+    oldest = sa.select(jobs).where(wanted).order_by(jobs.c.created_at, jobs.c.id).limit(1)
     with database.read() as connection:
         # Mostly there is none; then no write lock is taken.
         if connection.execute(oldest).one_or_none() is None:

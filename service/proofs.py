@@ -1,16 +1,19 @@
-"""The work of the proving lane: receipts, made by `pipeline` in children that stand by."""
+"""The work of the proving lanes, one for each proof system: receipts, made by `pipeline` in children that stand by."""
 
 from __future__ import annotations
 
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from verinfer.circuits.native import heavy_limits
+from verinfer.circuits.package import Package
 from verinfer.circuits.prove_sumcheck import key_files
 from verinfer.circuits.provers import needs_kernels
 from verinfer.verifier.errors import UsageError, VerinferError
@@ -26,8 +29,8 @@ from .settings import Settings
 from .standby import PreparedPlace, Standby
 
 
-class Proofs:
-    """Makes receipts, one at a time: a proof uses every core, so two at once would both be slower."""
+class _Receipts(ABC):
+    """Makes receipts, one at a time, with the proofs of some of the circuits that are served."""
 
     kind: Kind = "prove"
 
@@ -39,21 +42,25 @@ class Proofs:
         self._key = key
         self._folder = DataFolder(settings.data)
         self._limits = _limits(settings)
-        self._groups = Groups(self._folder.groups)
+        self._groups = Groups(self._written_down(self._folder))
         self._standby = Standby(self._folder.standby, self._limits, self._groups)
 
+    @abstractmethod
+    def _written_down(self, folder: DataFolder) -> Path:
+        """Where the process groups of the children are written down."""
+
+    @abstractmethod
     def prepare(self) -> None:
         """Start the children that the next proof will need."""
-        ours = [package for package in self._catalogue if needs_kernels(package.manifest)]
-        if len(ours) < len(list(self._catalogue)):
-            # Where inputs are hidden there is a second forward pass, with the challenge.
-            hidden = any(package.manifest.visibility != "public" for package in self._catalogue)
-            self._standby.refill(passes=2 if hidden else 1)
-        self._standby.load([key_files(package) for package in ours])
 
+    @abstractmethod
     def lease(self, *, now: float, until: float) -> ProofLease | None:
         """Take the next job, if there is one."""
-        return self._store.lease(now=now, until=until)
+
+    @property
+    def _worked(self) -> Mapping[str, Package]:
+        """The packages whose proofs take a worker, by circuit."""
+        return {package.digest: package for package in self._catalogue if needs_kernels(package.manifest)}
 
     def do(self, lease: ProofLease, cancelled: threading.Event, on_progress: OnProgress) -> None:
         """Make the receipt and publish it; raises `VerinferError`."""
@@ -86,6 +93,41 @@ class Proofs:
             cancelled=cancelled,
             standby=self._standby,
         )
+
+
+class EzklProofs(_Receipts):
+    """Receipts with EZKL's proofs: one uses every core, so two at once would both be slower."""
+
+    def _written_down(self, folder: DataFolder) -> Path:
+        return folder.groups
+
+    def prepare(self) -> None:
+        """Start the children that the next proof will need, if it can be one of EZKL's."""
+        others = [package for package in self._catalogue if not needs_kernels(package.manifest)]
+        if others:
+            # Where inputs are hidden there is a second forward pass, with the challenge.
+            hidden = any(package.manifest.visibility != "public" for package in others)
+            self._standby.refill(passes=2 if hidden else 1)
+
+    def lease(self, *, now: float, until: float) -> ProofLease | None:
+        """Take the next job that no worker is for, if there is one."""
+        return self._store.lease(now=now, until=until, but=self._worked)
+
+
+class SumcheckProofs(_Receipts):
+    """Receipts with proofs of verinfer-sc/1: who asks for milliseconds must not wait behind EZKL's minutes."""
+
+    def _written_down(self, folder: DataFolder) -> Path:
+        return folder.provers
+
+    def prepare(self) -> None:
+        """Start the workers that are missing."""
+        self._standby.load([key_files(package) for package in self._worked.values()])
+
+    def lease(self, *, now: float, until: float) -> ProofLease | None:
+        """Take the next job that a worker is for, if there is one."""
+        worked = self._worked
+        return self._store.lease(now=now, until=until, among=worked) if worked else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from .job_store import JobStore
 from .lanes import Lane
 from .lifeline import die_with_parent
 from .link import Report, SupervisorEnd
-from .proofs import Proofs
+from .proofs import EzklProofs, SumcheckProofs
 from .settings import Settings
 
 _log = logging.getLogger("verinfer.service.supervisor")  # this module runs as __main__
@@ -38,7 +38,8 @@ _log = logging.getLogger("verinfer.service.supervisor")  # this module runs as _
 def run(settings: Settings, store: JobStore, end: SupervisorEnd, lanes: list[Lane[Any]]) -> None:
     """Let the lanes work until the server is gone."""
     folder = DataFolder(settings.data)
-    killed = sum(Groups(groups).kill_leftovers() for groups in (folder.groups, folder.builders))
+    written_down = (folder.groups, folder.provers, folder.builders)
+    killed = sum(Groups(groups).kill_leftovers() for groups in written_down)
     if killed:
         _log.warning("killed leftover children", extra={"facts": {"groups": killed}})
     for home in (folder.work, folder.standby):
@@ -74,13 +75,14 @@ def main() -> None:
         catalogue = open_catalogue(settings.packages, storage.built_packages(folder, builds))
         end = SupervisorEnd(socket.socket(fileno=descriptor))
         beat = settings.heartbeat_seconds
-        proving = Proofs(settings, store, catalogue, keys.read_private(folder.key))
+        key = keys.read_private(folder.key)
         run(
             settings,
             store,
             end,
             [
-                Lane(proving, store, end, heartbeat_seconds=beat),
+                Lane(EzklProofs(settings, store, catalogue, key), store, end, heartbeat_seconds=beat),
+                Lane(SumcheckProofs(settings, store, catalogue, key), store, end, heartbeat_seconds=beat),
                 Lane(Builds(settings, builds), store, end, heartbeat_seconds=beat),
             ],
         )

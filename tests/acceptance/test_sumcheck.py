@@ -36,7 +36,8 @@ def _worker(server: Server) -> int:
     found: list[int] = []
 
     def there() -> bool:
-        found[:] = [pid for pid in server.children() if WORKER in arguments(pid)]
+        written = [int(path.name) for path in (server.data / "provers").iterdir()]
+        found[:] = [pid for pid in written if WORKER in arguments(pid)]
         return len(found) == 1
 
     server.until(there, seconds=30)

@@ -99,6 +99,22 @@ def test_jobs_are_taken_in_order_and_once(store: JobStore, make_order: MakeOrder
     assert store.lease(now=2.0, until=12.0) is None
 
 
+def test_each_lane_takes_its_own_circuits(store: JobStore, make_order: MakeOrder) -> None:
+    """A job behind another lane's is not kept waiting by it, and no circuit is nobody's."""
+    slow, quick = "a" * 64, "b" * 64
+    first, second = add(store, make_order(circuit=slow)), add(store, make_order(circuit=quick), now=2.0)
+
+    def taken(*, among: list[str] | None = None, but: tuple[str, ...] = ()) -> str | None:
+        lease = store.lease(now=3.0, until=12.0, among=among, but=but)
+        return None if lease is None else lease.job
+
+    assert taken(among=["c" * 64]) is None
+    assert taken(among=[quick]) == second
+    assert taken(among=[quick]) is None
+    assert taken(but=(quick,)) == first
+    assert taken() is None
+
+
 def test_a_lease_that_ran_out_is_taken_over_and_its_holder_writes_nothing_more(
     store: JobStore, make_order: MakeOrder
 ) -> None:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from verinfer.circuits.native import heavy_limits
 from verinfer.circuits.package import Package
 from verinfer.circuits.prove_sumcheck import key_files
 from verinfer.circuits.provers import prover_for
 from verinfer.circuits.worker import KeyFiles
+from verinfer.service.catalogue import Catalogue
+from verinfer.service.data_folder import DataFolder
+from verinfer.service.database import Database
 from verinfer.service.groups import Groups
+from verinfer.service.job_store import JobStore
+from verinfer.service.jobs import Order
+from verinfer.service.proofs import EzklProofs, SumcheckProofs
+from verinfer.service.settings import Settings
 from verinfer.service.standby import PreparedPlace, Standby
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import Rejected
@@ -145,6 +153,28 @@ def test_a_proof_that_is_not_wanted_any_more_ends(sumcheck_package: Package, lan
     with pytest.raises(ChildFailed) as caught:
         prover.prove(sumcheck_package, witness, CHALLENGE, stopped, _quiet)
     assert caught.value.code == "child-cancelled"
+
+
+def test_our_own_system_has_a_lane_of_its_own(
+    sumcheck_package: Package,
+    bmi_package: Package,
+    database: Database,
+    make_order: Callable[..., Order],
+    tmp_path: Path,
+) -> None:
+    """Its jobs are taken by the lane with workers, whatever waits before them; all others, of gone circuits too, by EZKL's."""
+    settings, store, key = Settings(data=tmp_path / "data"), JobStore(database), Ed25519PrivateKey.generate()
+    DataFolder(settings.data).make()
+    catalogue = Catalogue([sumcheck_package], tuple)
+    ezkl, ours = (lane(settings, store, catalogue, key) for lane in (EzklProofs, SumcheckProofs))
+    for circuit in (bmi_package.digest, "0" * 64, sumcheck_package.digest):
+        store.add(make_order(circuit=circuit), now=1.0, queue_limit=9)
+    taken = []
+    for lane in (ours, ours, ezkl, ezkl, ezkl):
+        lease = lane.lease(now=2.0, until=60.0)
+        taken.append(None if lease is None else lease.order.circuit)
+    assert taken[:2] == [sumcheck_package.digest, None]
+    assert (set(taken[2:4]), taken[4]) == ({bmi_package.digest, "0" * 64}, None)
 
 
 def test_a_worker_that_cannot_start_is_not_started_over_and_over(
