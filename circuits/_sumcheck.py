@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from .sumcheck.kernel_cache import IN_A_CHILD
 
 if TYPE_CHECKING:
     # numba reads where its kernels are when these are loaded, so `_use_kernels` comes first.
-    from .sumcheck.description import Description, Weights
+    from .sumcheck.description import Description
     from .sumcheck.prover import Prover, ProvingKey
     from .sumcheck.witness import Witness
 
@@ -52,11 +52,12 @@ def compile_kernels() -> list[str]:
     """
     _use_kernels()
     os.environ["VERINFER_SUMCHECK_THREADS"] = "2"
+    from .sumcheck.every_kind import every_kind
     from .sumcheck.key_proof import prove_key
     from .sumcheck.prover import Prover, setup
 
     with _counting():
-        for description, weights in _every_kind():
+        for description, weights in every_kind():
             key = setup(description, weights)
             x = _zeros(description)
             Prover(key).prove(x, bytes(32))
@@ -199,66 +200,3 @@ def _counting() -> Iterator[None]:
     finally:
         ended.set()
         counter.join()
-
-
-def _every_kind() -> Iterator[tuple[Description, Weights]]:
-    """Networks that have every operation, a shortcut, an earlier source, activations of both signs, and work for threads."""
-    from .sumcheck.description import PROTOCOL, commitment_parameters, finish
-
-    relu, signed = {"M": 1, "s": 7, "a": 8, "lo": 0}, {"M": 3, "s": 9, "a": 7, "lo": -64}
-    frame: Callable[[list[int]], Description] = lambda dims: {  # noqa: E731 - a frame, twice
-        "proto": PROTOCOL,
-        "t": 9,
-        "in_dims": dims,
-        "in_bits": 8,
-        "pcs": commitment_parameters(),
-    }
-    image = {
-        **frame([2, 40, 40]),
-        "layers": [
-            {"op": "conv", "k": 3, "stride": 1, "pad": 1, "cout": 3, **relu},
-            {"op": "pool", "k": 2, "M": 1, "s": 2, "a": 8, "lo": 0},
-            {"op": "conv", "k": 2, "stride": 1, "pad": 1, "cout": 5, **signed},
-            {"op": "conv", "k": 1, "stride": 2, "pad": 0, "cout": 5, "src": 1, **signed},
-            {
-                "op": "conv",
-                "k": 2,
-                "stride": 2,
-                "pad": 0,
-                "cout": 5,
-                "src": 2,
-                "res": {"src": 3, "c": -90},
-                **relu,
-            },
-            {"op": "gemm", "nout": 64, "final": 1},
-        ],
-    }
-    rows = {
-        **frame([5, 6]),
-        "layers": [
-            {"op": "linear", "nout": 6, **signed},
-            {"op": "linear", "nout": 9, **relu},
-            {"op": "gemm", "nout": 4, "final": 1},
-        ],
-    }
-    for network in (image, rows):
-        weights = _weights(network)
-        yield finish(network, weights), weights
-
-
-def _weights(network: Description) -> Weights:
-    import numpy as np
-
-    from .sumcheck.description import input_dims, out_dims
-
-    random = np.random.default_rng(1)
-    outputs, weights = out_dims(network), {}
-    for index, layer in enumerate(network["layers"]):
-        given = input_dims(network, index, outputs)
-        count = layer.get("cout") or layer.get("nout")
-        if count is None:
-            continue
-        shape = {"conv": (given[0], layer.get("k"), layer.get("k")), "linear": given[1:]}.get(layer["op"])
-        weights[f"W{index}"] = random.integers(-99, 99, (count, *(shape or (int(np.prod(given)),))))
-        weights[f"b{index}"] = random.integers(-999, 999, count)
-    return weights
