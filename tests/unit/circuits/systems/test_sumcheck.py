@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,21 +77,27 @@ def test_a_changed_file_is_never_used(sumcheck_package: Package, tmp_path: Path,
     assert caught.value.code == "artifact-torn"
 
 
+def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "verinfer.verifier", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
 def test_compiling_again_gives_the_same_identity(
     quick: Path, sumcheck_package: Package, tmp_path: Path
 ) -> None:
-    """Whoever asks for nothing that only EZKL does gets our own system, and the very same circuit."""
-    phases: list[str] = []
-    again = compile_model(
-        quick,
-        tmp_path / "again",
-        srs=None,
-        insecure_srs=False,
-        on_progress=lambda phase, _share: phases.append(phase),
-    )
-    assert again.digest == sumcheck_package.digest
-    assert list(dict.fromkeys(phases)) == ["inspect", "numbers", "setup", "self-test", "package"]
-    assert "only EZKL" in json.loads(again.path("card.json").read_bytes())["because"]
+    """Whoever asks for nothing that only EZKL does gets our own system, and the very same circuit; the command says why."""
+    done = _run("compile", quick, "--out", tmp_path / "again")
+    assert open_package(tmp_path / "again").digest == sumcheck_package.digest
+    assert done.stderr.split() == ["inspect", "numbers", "setup", "self-test", "package"]
+    assert "verinfer-sc-1: nothing was asked for that only EZKL does" in done.stdout
+
+
+def test_a_warm_up_is_done_once(sumcheck_package: Package) -> None:
+    """Where kernels are, `verinfer warmup` says so, and where."""
+    assert sumcheck_package.digest
+    found = json.loads(_run("warmup", "--json").stdout)
+    assert found["compiled"] is False
+    assert (Path(found["folder"]) / "ready").is_file()
 
 
 def test_an_interrupted_compilation_leaves_nothing(quick: Path, tmp_path: Path) -> None:
