@@ -7,20 +7,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
-from verinfer.circuits import kernels
+from verinfer.circuits import kernels, stages
+from verinfer.circuits.calibrate import Reference
 from verinfer.circuits.compile import compile_model
-from verinfer.circuits.native import Workplace
+from verinfer.circuits.native import PARSE_LIMITS, Workplace, heavy_limits
 from verinfer.circuits.package import PARTS, Package, open_package
 from verinfer.circuits.provers import prover_for
 from verinfer.circuits.reproduce import reproduce
+from verinfer.circuits.systems.choice import BY_MANIFEST
+from verinfer.circuits.systems.port import Rebuilding
 from verinfer.circuits.systems.sumcheck_estimate import estimate
 from verinfer.circuits.targets import Targets
+from verinfer.verifier import files
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError, VerinferError
 from verinfer.verifier.manifest import Manifest
@@ -100,23 +105,8 @@ def test_a_warm_up_is_done_once(sumcheck_package: Package) -> None:
     assert (Path(found["folder"]) / "ready").is_file()
 
 
-def test_an_interrupted_compilation_leaves_nothing(quick: Path, tmp_path: Path) -> None:
-    """Ctrl-C when all but the card is there leaves neither a package nor scraps beside it."""
-
-    def interrupt(reached: str, _share: float) -> None:
-        if reached == "package":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        compile_model(
-            quick, tmp_path / "out", srs=None, insecure_srs=False, on_progress=interrupt, system="sumcheck"
-        )
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("targets", [Targets(memory_bytes=1), Targets(seconds=0.0)])
-def test_a_target_that_is_not_met_gives_no_package(quick: Path, tmp_path: Path, targets: Targets) -> None:
-    """What a proof took here, and how far its answers are from fp32's, is measured against what was asked."""
+def test_a_target_that_is_not_met_gives_no_package(quick: Path, tmp_path: Path) -> None:
+    """What a proof took here is measured against what was asked; neither a package nor scraps are left."""
     with pytest.raises(CouldNotCheck) as caught:
         compile_model(
             quick,
@@ -124,7 +114,7 @@ def test_a_target_that_is_not_met_gives_no_package(quick: Path, tmp_path: Path, 
             srs=None,
             insecure_srs=False,
             on_progress=_quiet,
-            targets=targets,
+            targets=Targets(memory_bytes=1),
             system="sumcheck",
         )
     assert caught.value.code == "no-circuit"
@@ -172,6 +162,25 @@ class Claim:
 Change = Callable[[dict[str, Any]], object]
 
 
+@pytest.fixture(scope="module")
+def rebuilding(
+    quick: Path, sumcheck_package: Package, tmp_path_factory: pytest.TempPathFactory
+) -> Rebuilding:
+    """The package as it is being rebuilt: what an auditor's file and samples gave, once for all claims."""
+    light = Workplace(directory=tmp_path_factory.mktemp("rebuilding"), limits=PARSE_LIMITS)
+    network, manifest = quick / "network.onnx", sumcheck_package.manifest
+    samples = stages.read_samples(quick / "samples.npz", manifest, light)
+    return Rebuilding(
+        package=sumcheck_package,
+        network=network,
+        reference=Reference(manifest, samples, stages.run_fp32(network, manifest, samples, light)),
+        light=light,
+        heavy=replace(light, limits=heavy_limits()),
+        targets=Targets(),
+        on_progress=_quiet,
+    )
+
+
 def _scaled(text: str, factor: float) -> str:
     return to_binary64(from_binary64(text) * factor)
 
@@ -206,14 +215,14 @@ def _narrow(manifest: dict[str, Any]) -> None:
     ],
 )
 def test_a_manifest_of_another_network_is_not_reproduced(
-    quick: Path, sumcheck_package: Package, change: Change, what: str
+    rebuilding: Rebuilding, sumcheck_package: Package, change: Change, what: str
 ) -> None:
     """Other weights, other numbers, or another reading of inputs and outputs: the rebuild names what differs."""
     told = sumcheck_package.manifest.to_json()
     change(told)
     claim = Claim(Manifest.model_validate_json(json.dumps(told)), sumcheck_package)
     with pytest.raises(Rejected, match=what) as caught:
-        reproduce(claim, quick / "network.onnx", spec=None, on_progress=_quiet)
+        BY_MANIFEST["verinfer-sc-1"].rebuild(replace(rebuilding, package=claim))
     assert caught.value.code == "not-reproduced"
 
 
@@ -224,16 +233,10 @@ def test_another_onnx_file_is_not_reproduced(sumcheck_package: Package, bmi: Pat
     assert caught.value.code == "not-reproduced"
 
 
-def test_an_auditor_may_ask_for_more_than_the_owner(quick: Path, sumcheck_package: Package) -> None:
+def test_an_auditor_may_ask_for_more_than_the_owner(rebuilding: Rebuilding) -> None:
     """What counts as agreement is the auditor's to say."""
     with pytest.raises(Rejected, match="is off by"):
-        reproduce(
-            sumcheck_package,
-            quick / "network.onnx",
-            spec=None,
-            on_progress=_quiet,
-            targets=Targets(error=1e-9),
-        )
+        BY_MANIFEST["verinfer-sc-1"].rebuild(replace(rebuilding, targets=Targets(error=1e-9)))
 
 
 # what proves with it
@@ -315,23 +318,37 @@ def test_what_only_ezkl_does_is_not_promised(
     assert caught.value.code == "system-unsuitable"
 
 
+def _with_sigmoids(folder: Path) -> None:
+    """Another network, of an operator that our system lacks."""
+    network = onnx.load_model_from_string((folder / "network.onnx").read_bytes())
+    for node in network.graph.node:
+        if node.op_type == "Relu":
+            node.op_type = "Sigmoid"
+    (folder / "network.onnx").write_bytes(network.SerializeToString())
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["onnx"] = files.digest_of(folder / "network.onnx")
+    (folder / "spec.json").write_text(json.dumps(spec))
+
+
 @pytest.mark.parametrize(
-    ("model", "targets", "code", "what"),
+    ("change", "targets", "code", "what"),
     [
-        ("digits_lstm", Targets(), "model-unsupported", "LSTM"),
-        ("bmi", Targets(error=1e-12), "no-circuit", "best agrees"),
+        (_with_sigmoids, Targets(), "model-unsupported", "Sigmoid"),
+        (lambda _folder: None, Targets(error=1e-12), "no-circuit", "best agrees"),
     ],
     ids=["node", "target"],
 )
 def test_what_ours_cannot_do_is_named_and_left_to_ezkl(
-    bmi: Path, tmp_path: Path, model: str, targets: Targets, code: str, what: str
+    quick: Path, tmp_path: Path, change: Callable[[Path], None], targets: Targets, code: str, what: str
 ) -> None:
     """Asked for by name, our system says why it refuses; left to choose, EZKL is taken, and begins its search."""
+    model = Path(shutil.copytree(quick, tmp_path / "model"))
+    change(model)
 
     def compiled(**named: Any) -> VerinferError:
         with pytest.raises((Malformed, UsageError, CouldNotCheck)) as caught:
             compile_model(
-                bmi.parent / model,
+                model,
                 tmp_path / "out",
                 srs=None,
                 insecure_srs=False,
@@ -339,7 +356,7 @@ def test_what_ours_cannot_do_is_named_and_left_to_ezkl(
                 targets=targets,
                 **named,
             )
-        assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.iterdir()) == [model]
         return caught.value
 
     refused = compiled(system="sumcheck")
