@@ -23,6 +23,7 @@ from verinfer.verifier.bundle import FILE_LIMITS
 from verinfer.verifier.digest import sha256
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, VerinferError
 from verinfer.verifier.manifest import MANIFEST_TYPE, Manifest
+from verinfer.verifier.model_spec import InputSpec, OutputSpec
 from verinfer.verifier.numbers import from_binary64, to_binary64
 from verinfer.verifier.quantise import to_integers
 from verinfer.verifier.sumcheck import soundness
@@ -206,7 +207,7 @@ def _manifest(order: Building, chosen: Chosen, key: _Key) -> Manifest:
     )
 
 
-def _tensor(item: Any) -> dict[str, Any]:
+def _tensor(item: InputSpec | OutputSpec) -> dict[str, Any]:
     return {"name": item.name, "shape": list(item.shape), "dtype": item.dtype, "visibility": "public"}
 
 
