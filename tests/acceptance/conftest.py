@@ -21,14 +21,15 @@ import pytest
 
 from verinfer.circuits.package import Package
 
+from ..command import verinfer as run
+
 START_SECONDS = 30.0
 NONCE = "5a" * 32
 
 
 def verinfer(home: Path, *arguments: object, expect: int = 0) -> dict[str, Any]:
     """The JSON that a command printed last; its exit code must be `expect`."""
-    command = [sys.executable, "-m", "verinfer.verifier", *map(str, arguments)]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False, timeout=120)
+    done = run(*arguments, home=home)
     assert done.returncode == expect, (arguments, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     lines = done.stdout.splitlines()

@@ -5,23 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from click.testing import CliRunner
 from eth_account import Account
 
 from verinfer.circuits.on_chain import read_contract
 from verinfer.circuits.package import Package
-from verinfer.verifier.cli import exit_code, verinfer
-from verinfer.verifier.errors import UsageError, VerinferError
+from verinfer.verifier.errors import UsageError
 from verinfer.verifier.evm import calldata, chain
 from verinfer.verifier.evm.calldata import Layout, proof_of
 from verinfer.verifier.evm.deployment import find_verifier
@@ -31,6 +26,7 @@ from verinfer.verifier.evm.price import OSAKA_MORE
 from verinfer.verifier.evm.words import keccak256, selector
 from verinfer.verifier.receipt import parse_receipt
 
+from ..command import verinfer
 from ..lying import lying
 from ..node import KEY, free_port, running
 from .conftest import Server
@@ -51,20 +47,12 @@ class World:
         return self.run("contract", command, *arguments, "--rpc-url", self.rpc, expect=expect, key=key)
 
     def run(self, *arguments: object, expect: int = 0, key: str = KEY) -> dict[str, Any]:
-        """What a command says in JSON, or its error's code, field and message; its exit code must be `expect`.
-
-        In this process, since to start each would take longer than all else; the README's commands have their own.
-        """
-        runner = CliRunner(env={"VERINFER_PRIVATE_KEY": key})
-        with chdir(self.home):
-            done = runner.invoke(verinfer, [*map(str, arguments), "--json"], standalone_mode=False)
-        assert KEY not in done.output
-        if done.exception is not None:
-            assert isinstance(done.exception, VerinferError), done.exc_info
-            error = done.exception
-            assert exit_code(error) == expect, error
-            return {"code": error.code, "field": error.field, "message": error.message}
-        assert expect == 0
+        """What a command says in JSON; its exit code must be `expect`."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(chain.KEY_VARIABLE, key)
+            done = verinfer(*arguments, "--json", home=self.home)
+        assert KEY not in done.stdout + done.stderr
+        assert done.returncode == expect, (arguments, done.stdout, done.stderr)
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return found
 
@@ -102,8 +90,7 @@ def world(bmi_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Ite
         with running(free_port()) as rpc:
             made = World(home, str(server.http.base_url), rpc)
             pins = ("--issuer", "data/service.pub.pem", "--out", "policy.json", "--allow-insecure-srs")
-            command = [sys.executable, "-m", "verinfer.verifier", "policy", "init", "package", *pins]
-            subprocess.run(command, cwd=home, check=True, capture_output=True)
+            assert verinfer("policy", "init", "package", *pins, home=home).returncode == 0
             made.run("contract", "build", "package", "--form", "reusable", "--allow-insecure-srs")
             made.contract("deploy", "contract", "--consumer")
             yield made
@@ -192,11 +179,10 @@ def test_a_card_says_what_the_contract_costs(world: World) -> None:
     """Sizes, gas, and USD at rates that are named; a contract of another circuit is not taken for this one's."""
     price = json.loads((world.home / "contract" / "contract.json").read_bytes())["price"]
     rates = ("--gas-price", 2, "--token-price", 1000)
-    arguments = ["card", "package", "--contract", "contract", *map(str, rates)]
-    with chdir(world.home):
-        found = CliRunner().invoke(verinfer, [*arguments, "--json"], catch_exceptions=False)
-        said = CliRunner().invoke(verinfer, arguments, catch_exceptions=False).output
-    assert json.loads(found.stdout)["contract"]["price"] == price
+    arguments = ("card", "package", "--contract", "contract", *rates)
+    found = verinfer(*arguments, "--json", home=world.home).stdout
+    said = verinfer(*arguments, home=world.home).stdout
+    assert json.loads(found)["contract"]["price"] == price
     assert f"| verify, Prague | {price['verify']:,} gas, {price['verify'] * 2e-6:,.2f} USD |" in said
     assert world.run("card", "package", *rates, expect=2)["code"] == "usage"
     with pytest.raises(UsageError, match="another circuit"):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from verinfer.circuits.package import Package
@@ -18,9 +16,8 @@ SAMPLE = Path(__file__).parents[2] / "models" / "zoo" / "bmi" / "sample.json"
 def _pin(home: Path, package: Package) -> Path:
     """A policy of this service's key and this circuit."""
     policy = home / f"pins-{package.manifest.visibility}" / "policy.json"
-    words = ("policy", "init", package.folder, "--issuer", home / "data" / "service.pub.pem")
-    command = [sys.executable, "-m", "verinfer.verifier", *map(str, words)]
-    subprocess.run([*command, "--allow-insecure-srs", "--out", str(policy)], check=True, capture_output=True)
+    issuer = ("--issuer", home / "data" / "service.pub.pem", "--allow-insecure-srs")
+    verinfer(home, "policy", "init", package.folder, *issuer, "--out", policy)
     return policy
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ..command import verinfer
 from .conftest import NONCE, Server, arguments
 
 SETTINGS = {
@@ -32,16 +30,9 @@ def builder(stopped: Server) -> Server:
     return stopped
 
 
-def verinfer(*words: str | Path, cwd: Path) -> str:
-    """Run a command of verinfer, which must succeed, and give what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "verinfer.verifier", *map(str, words)],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONSAFEPATH": "1"},
-    )
+def said(*words: str | Path, home: Path) -> str:
+    """What a command prints, which must succeed."""
+    done = verinfer(*words, home=home)
     assert done.returncode == 0, (done.stdout, done.stderr)
     return done.stdout
 
@@ -79,9 +70,9 @@ def families(server: Server) -> list[int]:
 
 def test_an_owner_uploads_checks_and_hands_out(builder: Server, quick: Path, tmp_path: Path) -> None:
     """One command builds; the commands that it names show that it is the owner's model; clients then get proven answers."""
-    told = verinfer(
+    told = said(
         "upload", quick / "network.onnx", "--data", quick / "samples.npz", "--name", "mine", "--task", "regression",
-        "--target", "error<=0.05", "--url", str(builder.http.base_url), "--out", "mine", "--json", cwd=tmp_path,
+        "--target", "error<=0.05", "--url", str(builder.http.base_url), "--out", "mine", "--json", home=tmp_path,
     )  # fmt: skip
     outcome = json.loads(told)
     assert (outcome["model"], outcome["version"], outcome["srs"]) == ("mine", "1", "insecure-local")
@@ -90,14 +81,14 @@ def test_an_owner_uploads_checks_and_hands_out(builder: Server, quick: Path, tmp
     assert (state["status"], state["progress"], state["circuit"]) == ("succeeded", 1.0, outcome["circuit"])
 
     reproduce, *policy = (shlex.split(step)[1:] for step in outcome["next"])
-    checked = json.loads(verinfer(*reproduce, "--json", cwd=tmp_path))
+    checked = json.loads(said(*reproduce, "--json", home=tmp_path))
     assert (checked["circuit"], checked["own_samples"], checked["meaning_compared"]) == (
         outcome["circuit"],
         True,
         True,
     )
     for step in policy:
-        verinfer(*step, cwd=tmp_path)
+        said(*step, home=tmp_path)
 
     served = {model["name"]: model for model in builder.get("/v1/models").json()["models"]}
     assert set(served) == {"bmi", "mine"}
@@ -108,11 +99,11 @@ def test_an_owner_uploads_checks_and_hands_out(builder: Server, quick: Path, tmp
     body = {"inputs": [tensor], "parameters": {"mode": "none", "nonce": NONCE}}
     assert builder.http.post("/v2/models/mine/infer", json=body).status_code == 200
     (tmp_path / "sample.json").write_text('{"habits": [0.5, -0.25, 1.0]}')
-    said = verinfer(
+    answer = said(
         "infer", "sample.json", "--policy", "policy.json", "--owner", "owner.pub.pem",
-        "--url", str(builder.http.base_url), "--json", cwd=tmp_path,
+        "--url", str(builder.http.base_url), "--json", home=tmp_path,
     )  # fmt: skip
-    assert "computed-by-model" in json.loads(said)["claims"]
+    assert "computed-by-model" in json.loads(answer)["claims"]
     assert list((builder.data / "uploads").iterdir()) == []
     log = builder.log.read_text()
     assert "Traceback" not in log

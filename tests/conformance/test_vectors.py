@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from verinfer.verifier import cli
 from verinfer.verifier import verify as steps
 from verinfer.verifier.bundle import BundleFolder
 from verinfer.verifier.cli import EXIT_CODES
@@ -26,6 +25,8 @@ from verinfer.verifier.proof_systems import SYSTEMS, ProofSystem
 from verinfer.verifier.verdict import Verified
 from verinfer.verifier.verify import Expect, verify
 from verinfer.verifier.wire import parse_time
+
+from ..command import verinfer
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 HOMES = {
@@ -173,18 +174,11 @@ def _agrees(case: Case, status: int, verdict: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_command_agrees(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_agrees(name: str, tmp_path: Path) -> None:
     """`verinfer verify --json` gives the same code, and the exit code of its family."""
     case = _case(name)
-    # It would hide this process from those who look into it.
-    monkeypatch.setattr(cli, "hide_memory", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["verinfer", *_arguments(case, tmp_path)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert isinstance(ended.value.code, int)
-    _agrees(case, ended.value.code, json.loads(capsys.readouterr().out))
+    done = verinfer(*_arguments(case, tmp_path), home=tmp_path)
+    _agrees(case, done.returncode, json.loads(done.stdout))
 
 
 def test_the_command_line_agrees(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +15,14 @@ from verinfer.circuits import srs
 from verinfer.circuits.package import Package
 from verinfer.verifier.digest import sha256
 
-COMMAND = "import sys; from verinfer.verifier.cli import main; sys.argv[0] = 'verinfer'; main()"
+from ...command import Done, verinfer
 
 
-def _run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+def _run(*arguments: str | Path, cwd: Path | None = None) -> Done:
+    return verinfer(*arguments, home=cwd or Path())
 
 
-def _code(done: subprocess.CompletedProcess[str]) -> str:
+def _code(done: Done) -> str:
     assert "Traceback" not in done.stderr
     code: str = json.loads(done.stdout or done.stderr)["code"]
     return code
