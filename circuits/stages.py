@@ -6,6 +6,7 @@ Each takes files and gives files; what EZKL wrote is read again, never believed.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -93,6 +94,15 @@ def write_tensors(path: Path, spec: Described, samples: Samples, place: Workplac
     place.onnx("write_samples", path=path, tensors=tensors)
 
 
+def _tensors(spec: Described, samples: Samples, place: Workplace, batch: int) -> Path:
+    """The file of `write_tensors`, written once in this place for the same samples."""
+    key = sha256(json.dumps([batch, samples]).encode())
+    path = place.directory / f"tensors-{key}.npz"
+    if not path.exists():
+        write_tensors(path, spec, samples, place, batch)
+    return path
+
+
 def run_fp32(
     model: Path, spec: Described, samples: Samples, place: Workplace, batch: int = 1
 ) -> list[list[list[float]]]:
@@ -100,8 +110,7 @@ def run_fp32(
 
     Raises `Malformed` (``model-refused``) if they are not of the declared sizes.
     """
-    path = place.directory / "preprocessed.npz"
-    write_tensors(path, spec, samples, place, batch)
+    path = _tensors(spec, samples, place, batch)
     outputs: list[list[list[float]]] = place.onnx("run_many", model=model, inputs=path)
     sizes = [batch * prod(item.shape) for item in spec.outputs]
     if any([len(tensor) for tensor in tensors] != sizes for tensors in outputs):
@@ -121,9 +130,15 @@ def rewrite_and_wrap(
 ) -> None:
     """Replay the manifest's rewrites on the given network, then add the challenge, last of all, and salt hashed inputs.
 
-    `scale` is the run args' input scale. Raises `CouldNotCheck` (``rewrite-unknown``).
+    `scale` is the run args' input scale, which only a lowering asks for. Made once in this place for the same wishes.
+    Raises `CouldNotCheck` (``rewrite-unknown``).
     """
     rules = [item["name"] for item in rewrites if item["name"] != LOWERING]
+    wishes = [files.digest_of(network), list(rewrites), scale if len(rules) < len(rewrites) else None, inputs]
+    made = place.directory / f"wrapped-{sha256(json.dumps(wishes).encode())}.onnx"
+    if made.exists():
+        shutil.copyfile(made, wrapped)
+        return
     current = apply_rules(network, rules, place)
     for item in rewrites:
         if item["name"] == LOWERING:
@@ -131,7 +146,8 @@ def rewrite_and_wrap(
             lowered = place.directory / "lowered-only.onnx"
             place.simulate("write_lowered", model=current, output=lowered, plan=plan.to_json())
             current = lowered
-    place.onnx("wrap", model=current, output=wrapped, inputs=inputs)
+    place.onnx("wrap", model=current, output=made, inputs=inputs)
+    shutil.copyfile(made, wrapped)
 
 
 def apply_rules(network: Path, rules: Sequence[str], place: Workplace) -> Path:
@@ -147,8 +163,7 @@ def apply_rules(network: Path, rules: Sequence[str], place: Workplace) -> Path:
 
 def same_function(network: Path, wrapped: Path, reference: Reference, place: Workplace) -> bool:
     """Whether the rewritten network gives the given one's fp32 outputs on every sample, to `REWRITE_TOLERANCE`."""
-    path = place.directory / "compared.npz"
-    write_tensors(path, reference.spec, reference.samples, place, reference.batch)
+    path = _tensors(reference.spec, reference.samples, place, reference.batch)
     difference = float(
         place.onnx("compare", first=network, second=wrapped, inputs=path, batch=reference.batch)
     )
