@@ -59,7 +59,7 @@ def test_the_package_describes_the_model(bmi_package: Package) -> None:
 
 
 def test_the_same_model_gives_the_same_keys(bmi_package: Package, tmp_path: Path) -> None:
-    """Twenty rebuilds, each in processes of its own, give the manifest's settings and vk every time."""
+    """Six rebuilds, each in processes of its own, give the manifest's settings and vk, as those of all other tests do."""
     system = bmi_package.manifest.ezkl
     srs = open_srs(bmi_package.path("kzg.srs"))
 
@@ -74,7 +74,7 @@ def test_the_same_model_gives_the_same_keys(bmi_package: Package, tmp_path: Path
         return files.digest_of(circuit.settings), files.digest_of(vk)
 
     with ThreadPoolExecutor(2) as pool:
-        assert set(pool.map(rebuild, range(20))) == {(system.settings, system.vk)}
+        assert set(pool.map(rebuild, range(6))) == {(system.settings, system.vk)}
 
 
 def test_a_rebuild_confirms_the_package(bmi_package: Package) -> None:
@@ -210,9 +210,9 @@ def test_a_circuit_that_consumes_the_challenge_is_not_reproduced(
     assert "wrapped" in caught.value.message
 
 
-@pytest.mark.parametrize("phase", ["setup", "package"])
+@pytest.mark.parametrize("phase", ["rewrite", "package"])
 def test_an_interrupted_compilation_leaves_nothing(quick: Path, tmp_path: Path, phase: str) -> None:
-    """Ctrl-C before the keys or before the end leaves neither a package nor scraps beside it."""
+    """Ctrl-C before the search or before the end leaves neither a package nor scraps beside it."""
 
     def interrupt(reached: str, _share: float) -> None:
         if reached == phase:
