@@ -62,7 +62,6 @@ def checkout(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     zoo = made.home / "models" / "zoo"
     zoo.mkdir(parents=True)
     for model in (ROOT / "models" / "zoo").iterdir():
-        # The demo's test compiles it with all of them.
         (zoo / model.name).symlink_to(quick if model.name == "bmi" else model)
     with running(ports[CHAIN]):
         yield made

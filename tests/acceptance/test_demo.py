@@ -5,20 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 
-
-def test_the_demo_leaves_what_it_says(tmp_path: Path) -> None:
+def test_the_demo_leaves_what_it_says(quick: Path, tmp_path: Path) -> None:
     """It ends well, and the commands that it prints last can be pasted: the receipt is verified, the lie rejected."""
-    command = [
-        sys.executable,
-        "-m",
-        "verinfer.verifier",
-        "demo",
-        "my demo",
-        "--model",
-        str(ROOT / "models/zoo/bmi"),
-    ]
+    command = [sys.executable, "-m", "verinfer.verifier", "demo", "my demo", "--model", str(quick)]
     # As where verinfer is on no PATH, so that its last words say where it is.
     bare = {**os.environ, "PATH": os.defpath}
     done = subprocess.run(
