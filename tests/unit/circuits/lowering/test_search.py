@@ -26,6 +26,7 @@ def _small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few numbers instead of all, to save time."""
     for name, numbers in {"SCALES": (5, 7), "ACTIVATION_BITS": (7, 10), "WEIGHT_BITS": (6, 8)}.items():
         monkeypatch.setattr(lowering, name, numbers)
+    monkeypatch.setattr(lowering, "_FEW_STEPS", 4)
 
 
 ZOO = Path(__file__).parents[4] / "models" / "zoo"
