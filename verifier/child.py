@@ -291,6 +291,8 @@ def _environment(directory: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "HOME": str(directory),
         "TMPDIR": str(directory),
+        # With more, numpy starts threads that turn idly on the other cores: no child has large products to share among them.
+        "OPENBLAS_NUM_THREADS": "1",
         "EZKL_REPO_PATH": str(directory / ".ezkl"),
         "EZKL_KEY_FORMAT": "raw-bytes",
         "EZKL_BUF_CAPACITY": str(1 << 20),
