@@ -60,7 +60,6 @@ def test_the_package_describes_the_model(bmi_package: Package) -> None:
 
 def test_the_same_model_gives_the_same_keys(bmi_package: Package, tmp_path: Path) -> None:
     """Six rebuilds, each in processes of its own, give the manifest's settings and vk, as those of all other tests do."""
-    """Six rebuilds, each in processes of its own, give the manifest's settings and vk, as those of all other tests do."""
     system = bmi_package.manifest.ezkl
     srs = open_srs(bmi_package.path("kzg.srs"))
 
