@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -185,10 +186,10 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-@pytest.fixture
-def stopped(bmi_package: Package, tmp_path: Path) -> Iterator[Server]:
-    """A server that is not yet started, with a data folder of its own."""
-    made = Server(bmi_package.folder, tmp_path / "data", tmp_path / "server.log")
+@contextmanager
+def _in_folder(package: Package, home: Path) -> Iterator[Server]:
+    """A server that is not yet started, with a data folder of its own; killed at the end."""
+    made = Server(package.folder, home / "data", home / "server.log")
     with made.http:
         try:
             yield made
@@ -198,7 +199,22 @@ def stopped(bmi_package: Package, tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
+def stopped(bmi_package: Package, tmp_path: Path) -> Iterator[Server]:
+    """A server that is not yet started, with a data folder of its own."""
+    with _in_folder(bmi_package, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
 def server(stopped: Server) -> Server:
     """A running server."""
     stopped.start()
     return stopped
+
+
+@pytest.fixture(scope="module")
+def common(bmi_package: Package, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server for those tests of a module that neither stop it nor its children."""
+    with _in_folder(bmi_package, tmp_path_factory.mktemp("common")) as made:
+        made.start()
+        yield made

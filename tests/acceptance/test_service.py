@@ -64,26 +64,26 @@ def test_a_proven_answer_over_http_is_verified_offline(
     assert all(json.loads(line)["message"] for line in log.splitlines())
 
 
-def test_an_unusual_input_is_told_where_it_does_not_fit(server: Server, bmi_package: Package) -> None:
+def test_an_unusual_input_is_told_where_it_does_not_fit(common: Server, bmi_package: Package) -> None:
     """Nothing is proven of it; problem and job name the layer in which a value leaves the circuit's range."""
     tensor = bmi_package.manifest.tensors("input")[0]
     largest = (bmi_package.manifest.proof_system.bound - 1) / 2.0**tensor.scale
-    response = server.infer(sample=(largest, largest, largest))
+    response = common.infer(sample=(largest, largest, largest))
     problem = response.json()
     assert (response.status_code, problem["code"]) == (422, "value-out-of-range")
-    state = server.job(problem["job"])
+    state = common.job(problem["job"])
     assert (state["status"], state["code"]) == ("failed", "value-out-of-range")
     for said in (problem["detail"], state["detail"]):
         assert "layer" in said
         assert "gemm" in said
-    assert server.infer().status_code == 200
+    assert common.infer().status_code == 200
 
 
-def test_progress_can_be_watched(server: Server) -> None:
+def test_progress_can_be_watched(common: Server) -> None:
     """Server-sent events show a job from its phases to its end."""
-    job = server.submit()
+    job = common.submit()
     seen: list[dict[str, Any]] = []
-    with server.http.stream("GET", f"/v1/jobs/{job}/events") as events:
+    with common.http.stream("GET", f"/v1/jobs/{job}/events") as events:
         seen += [
             json.loads(line.removeprefix("data: "))
             for line in events.iter_lines()
@@ -194,24 +194,24 @@ def test_a_prover_beyond_its_limits_fails(stopped: Server, setting: str, value: 
     assert stopped.infer(mode="none").status_code == 200
 
 
-def test_one_data_folder_has_one_server(server: Server) -> None:
+def test_one_data_folder_has_one_server(common: Server) -> None:
     """A second server says who is in the way, and the first goes on."""
     second = subprocess.run(
-        command(server.package, server.data), check=False, capture_output=True, text=True, timeout=30
+        command(common.package, common.data), check=False, capture_output=True, text=True, timeout=30
     )
     assert second.returncode == 4
     assert "data-dir-in-use" in second.stderr
     assert "Traceback" not in second.stderr
-    assert server.infer(mode="none").status_code == 200
+    assert common.infer(mode="none").status_code == 200
 
 
-def test_the_same_key_at_once_makes_one_job(server: Server) -> None:
+def test_the_same_key_at_once_makes_one_job(common: Server) -> None:
     """Twenty equal requests at the same moment are one proof."""
     found: list[str] = []
 
     def ask() -> None:
-        with httpx.Client(base_url=server.http.base_url, timeout=60.0) as http:
-            one = Server(server.package, server.data, server.log, http=http)
+        with httpx.Client(base_url=common.http.base_url, timeout=60.0) as http:
+            one = Server(common.package, common.data, common.log, http=http)
             response = one.infer(headers={"Idempotency-Key": "k", "Prefer": "respond-async"})
             found.append(response.json()["parameters"]["job"])
 
@@ -221,15 +221,15 @@ def test_the_same_key_at_once_makes_one_job(server: Server) -> None:
     for thread in threads:
         thread.join()
     assert (len(found), len(set(found))) == (20, 1)
-    assert server.ended(found[0])["status"] == "succeeded"
+    assert common.ended(found[0])["status"] == "succeeded"
 
 
-def test_small_answers_come_at_once(server: Server) -> None:
+def test_small_answers_come_at_once(common: Server) -> None:
     """On a kept connection no answer waits for the other side's delayed acknowledgement, which takes 40 ms."""
     times = []
     for _ in range(30):
         started = time.perf_counter()
-        server.get("/v2/health/live")
+        common.get("/v2/health/live")
         times.append(time.perf_counter() - started)
     assert median(times) < 0.03
 
