@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ from verinfer.circuits.compile import compile_model
 from verinfer.circuits.package import Package, open_package
 from verinfer.circuits.systems.port import SystemName
 from verinfer.verifier.bundle import Bundle
+from verinfer.verifier.digest import sha256
 from verinfer.verifier.evidence import Evidence
+from verinfer.verifier.evm import solc
 from verinfer.verifier.ezkl_proof import EzklCheck, WaitingChildren
 from verinfer.verifier.manifest import Visibility
 from verinfer.verifier.proof_systems import ProofSystem
@@ -130,6 +134,23 @@ def ezkl() -> Iterator[ProofSystem]:
     children = WaitingChildren()
     yield EzklCheck(children)
     children.close()
+
+
+@pytest.fixture(scope="module")
+def compiled_once(shared: Path) -> Iterator[None]:
+    """In this process the Solidity compiler is asked each question once a run: its answers, which are its own, take seconds."""
+    ask = solc.standard_json
+
+    def recalled(question: dict[str, Any]) -> dict[str, Any]:
+        path = shared / f"solc-{sha256(json.dumps(question, sort_keys=True).encode())}.json"
+        answer: dict[str, Any] = json.loads(
+            _once(path, lambda path: path.write_text(json.dumps(ask(question)))).read_text()
+        )
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solc, "standard_json", recalled)
+        yield
 
 
 class _AcceptsAll:

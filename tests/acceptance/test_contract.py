@@ -31,6 +31,8 @@ from ..lying import lying
 from ..node import KEY, free_port, running
 from .conftest import Server
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 SAMPLE = Path(__file__).parents[2] / "models" / "zoo" / "bmi" / "sample.json"
 
 

@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from verinfer.circuits.package import Package
 from verinfer.verifier.evm.descriptor import compile_own
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 
 

@@ -26,6 +26,8 @@ from verinfer.verifier.evm.words import keccak256
 
 from .conftest import Serve
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 PATH = "/v1/models/bmi/contract"
 REUSABLE = "?form=reusable"
 Content = dict[str, bytes]

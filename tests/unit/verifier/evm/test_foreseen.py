@@ -23,6 +23,8 @@ from verinfer.verifier.evm.solc import Compiled
 from .chain import Chain
 from .conftest import Once
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 RESULTS = Path(__file__).parents[4] / "scripts" / "benchmarks" / "results" / "gas.json"
 CASES = json.loads(RESULTS.read_text())["cases"]
 
