@@ -291,7 +291,7 @@ def _environment(directory: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "HOME": str(directory),
         "TMPDIR": str(directory),
-        # With more, numpy starts threads that turn idly on the other cores: no child has large products to share among them.
+        # With more, numpy starts threads that turn idly on the other cores; beside its proofs a child's products are small.
         "OPENBLAS_NUM_THREADS": "1",
         "EZKL_REPO_PATH": str(directory / ".ezkl"),
         "EZKL_KEY_FORMAT": "raw-bytes",
