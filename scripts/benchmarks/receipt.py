@@ -35,6 +35,7 @@ from verinfer.verifier.ezkl_proof import EzklCheck, WaitingChildren
 from verinfer.verifier.instances import to_field_hex
 from verinfer.verifier.policy import parse_policy
 from verinfer.verifier.samples import read_sample
+from verinfer.verifier.statement import Mode
 from verinfer.verifier.verify import Expect, verify
 
 from .measure import Samples, repeat, seconds
@@ -53,7 +54,7 @@ WARM_REST_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class Answer:
     """A receipt and the nonce that it answers."""
 
     receipt: bytes
@@ -80,8 +81,8 @@ def _model(name: str, home: Path, say: Callable[[str], None]) -> dict[str, Any]:
             "--allow-insecure-srs",
         )  # fmt: skip
         say(f"{name}: proving, bare and through the service by turns, {REPEATS[name]} times each")
-        answers: list[_Answer] = []
-        through_service = _asker(http, package, answers)
+        answers: list[Answer] = []
+        through_service = asker(http, package, answers)
         bare_samples, service_samples = _by_turns(bare, through_service, REPEATS[name], REST_SECONDS)
     say(f"{name}: verifying")
     files.write_atomically(home / "receipt.json", answers[-1].receipt)
@@ -190,7 +191,9 @@ def _bare_checker(package: Package, home: Path) -> Iterator[Callable[[], float]]
         checker.close()
 
 
-def _asker(http: httpx.Client, package: Package, answers: list[_Answer]) -> Callable[[], float]:
+def asker(
+    http: httpx.Client, package: Package, answers: list[Answer], mode: Mode = "zk"
+) -> Callable[[], float]:
     """The seconds of one question, from the request to the receipt; what it gave goes to `answers`."""
     model, specs = package.manifest.model.name, package.manifest.inputs
     raw = read_sample(ZOO / model / "sample.json", specs)
@@ -206,18 +209,18 @@ def _asker(http: httpx.Client, package: Package, answers: list[_Answer]) -> Call
 
     def ask() -> float:
         nonce = client.make_nonce()
-        body = {"inputs": tensors, "parameters": {"mode": "zk", "nonce": nonce}}
+        body = {"inputs": tensors, "parameters": {"mode": mode, "nonce": nonce}}
         started = time.perf_counter()
         response = http.post(f"/v2/models/{model}/infer", json=body, headers={"Prefer": "wait=120"})
         taken = time.perf_counter() - started
         assert response.status_code == 200, response.text
-        answers.append(_Answer(response.json()["parameters"]["receipt"].encode(), nonce))
+        answers.append(Answer(response.json()["parameters"]["receipt"].encode(), nonce))
         return taken
 
     return ask
 
 
-def _verify(home: Path, answer: _Answer, check: EzklCheck) -> None:
+def _verify(home: Path, answer: Answer, check: EzklCheck) -> None:
     verify(
         answer.receipt,
         policy=parse_policy((home / "policy.json").read_bytes()),

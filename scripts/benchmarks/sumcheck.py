@@ -15,29 +15,35 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 
+from verinfer.circuits.compile import compile_model
 from verinfer.circuits.model import Model, read_model
 from verinfer.circuits.native import PARSE_LIMITS, Workplace
 from verinfer.circuits.prove import read_proof
 from verinfer.circuits.sumcheck.choose import Chosen, import_network
 from verinfer.circuits.sumcheck.description import Description, Integers, Weights
 from verinfer.circuits.systems.port import DEFAULT_TARGETS
+from verinfer.service.demo import serving
 from verinfer.verifier.errors import CouldNotCheck, VerinferError
 
-from . import compiler, grown
+from . import compiler, grown, receipt
 from .contestants import CONTESTANTS
 from .measure import Samples
+from .sumcheck_step import WARM_UP
 
 ZOO = Path(__file__).parents[2] / "models" / "zoo"
 CASES = ("bmi", "breast_cancer", "digits", "lenet")
 
 PROOFS, CHECKS = 60, 15
+QUESTIONS, CLIENTS = 60, 4
 EZKL_PROOFS = 2
-"""How often each network is proven and checked, after those that do not count."""
+"""How often each network is proven and checked, and how often a service is asked: by one client, and by so many at once."""
 
 LARGE_PROOFS, LARGE_CHECKS = 5, 5
 """Of the networks in the series."""
@@ -81,6 +87,7 @@ def _case(name: str, home: Path, say: Say) -> dict[str, Any]:
         "bits": chosen.trial.offer.bits,
         "agreement": _agreement(chosen),
         "per_second": _per_second(home),
+        "service": _service(name, home, say),
     }
     sides = {side: _ezkl(side, model, home / side, say) for side in CONTESTANTS}
     return {
@@ -145,6 +152,33 @@ def _per_second(home: Path) -> dict[str, Any]:
         "rate": sum(1 / each.median for each in prove),
         "prove": [each.to_json() for each in prove],
     }
+
+
+def _service(name: str, home: Path, say: Say) -> dict[str, Any]:
+    """Seconds from a question to its receipt in mode ``proof``, one after the other; then receipts per second by many clients."""
+    say(f"{name}: compiling a package, and asking a service")
+    state = home / "state"
+    state.mkdir()
+    package = compile_model(
+        ZOO / name,
+        home / "package",
+        srs=None,
+        insecure_srs=False,
+        system="sumcheck",
+        on_progress=lambda _phase, _share: None,
+    )
+    answers: list[receipt.Answer] = []
+    with serving(package.folder, state) as url, httpx.Client(base_url=url, timeout=60.0) as http:
+        ask = receipt.asker(http, package, answers, "proof")
+        for _ in range(WARM_UP):
+            ask()
+        alone = Samples("s", tuple(ask() for _ in range(QUESTIONS)))
+        started = time.perf_counter()
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            for each in [pool.submit(ask) for _ in range(QUESTIONS)]:
+                each.result()
+        seconds = time.perf_counter() - started
+    return {"answer": alone.to_json(), "clients": CLIENTS, "rate": QUESTIONS / seconds}
 
 
 def _steps(

@@ -13,7 +13,7 @@ from .report import figure, machine_line, plain_plots
 
 _HEAD = (
     "| model | prove | EZKL, stock | EZKL, tuned | peak memory | EZKL, stock | EZKL, tuned | proof | check | agreement"
-    " | bits | a second |"
+    " | bits | proofs a second | answer by HTTP | answers a second |"
 )
 
 
@@ -27,7 +27,7 @@ def as_table(results: dict[str, Any]) -> str:
         ),
         "",
         _HEAD,
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         *(_model(name, case) for name, case in models.items()),
         "",
         "| network | weights | multiplications | prove | peak memory | proof | check | setup | key proof | checked in |",
@@ -60,7 +60,8 @@ def _model(name: str, case: dict[str, Any]) -> str:
     return (
         f"| {name} | {figure(own['prove'])} | {times} | {size(own['prove_peak']['median'])} | {memory}"
         f" | {size(own['proof_bytes'])} | {figure(own['check'])}"
-        f" | {held_out['share']:.2%} of {held_out['samples']} | {own['bits']} | {own['per_second']['rate']:.0f} |"
+        f" | {held_out['share']:.2%} of {held_out['samples']} | {own['bits']} | {own['per_second']['rate']:.0f}"
+        f" | {figure(own['service']['answer'])} | {own['service']['rate']:.0f} |"
     )
 
 
