@@ -19,7 +19,7 @@ from verinfer.verifier.instances import from_field_hex, to_field_hex
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 COMMITTED = [
-    ("receipt", "report"), ("compiler", "compiler_report"), ("contract", "contract_report"),
+    ("receipt", "report"), ("compiler", "compiler_report"), ("contract", "contract_report"), ("sumcheck", "sumcheck_report"),
 ]  # fmt: skip
 RESULTS = SCRIPTS / "benchmarks" / "results"
 
