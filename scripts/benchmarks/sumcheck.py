@@ -92,6 +92,7 @@ def _case(name: str, home: Path, say: Say) -> dict[str, Any]:
     sides = {side: _ezkl(side, model, home / side, say) for side in CONTESTANTS}
     return {
         "onnx_sha256": model.spec.onnx,
+        "task": model.spec.task,
         "sumcheck": own,
         **sides,
         **{

@@ -12,7 +12,7 @@ from .compiler_report import SIDES, size, told
 from .report import figure, machine_line, plain_plots
 
 _HEAD = (
-    "| model | prove | EZKL, stock | EZKL, tuned | peak memory | EZKL, stock | EZKL, tuned | proof | check | agreement"
+    "| model | prove | EZKL, stock | EZKL, tuned | peak memory | EZKL, stock | EZKL, tuned | proof | check | held out"
     " | bits | proofs a second | answer by HTTP | answers a second |"
 )
 
@@ -56,13 +56,20 @@ def _model(name: str, case: dict[str, Any]) -> str:
         f"{figure(case[side]['prove'])}, {case['prove_over_sumcheck'][side]:.0f}×" for side in SIDES
     )
     memory = " | ".join(size(case[side]["prove_peak"]["median"]) for side in SIDES)
-    held_out = own["agreement"]["held_out"]
     return (
         f"| {name} | {figure(own['prove'])} | {times} | {size(own['prove_peak']['median'])} | {memory}"
         f" | {size(own['proof_bytes'])} | {figure(own['check'])}"
-        f" | {held_out['share']:.2%} of {held_out['samples']} | {own['bits']} | {own['per_second']['rate']:.0f}"
+        f" | {_agreement(case)} | {own['bits']} | {own['per_second']['rate']:.0f}"
         f" | {figure(own['service']['answer'])} | {own['service']['rate']:.0f} |"
     )
+
+
+def _agreement(case: dict[str, Any]) -> str:
+    """Of labels; a regression has none, but its largest error, in the output's own units."""
+    found = case["sumcheck"]["agreement"]["held_out"]
+    if case["task"] == "classification":
+        return f"{found['share']:.2%} of {found['samples']}"
+    return f"±{found['error']:.2g} on {found['samples']}"
 
 
 def _network(name: str, own: dict[str, Any]) -> str:
