@@ -125,8 +125,8 @@ class _Duration(click.ParamType[float]):
     type=click.Choice(["auto", *get_args(SystemName)]),
     default="auto",
     show_default=True,
-    help="The proof system: sumcheck is verinfer-sc/1, our own and fast, which hides nothing; ezkl is zero-knowledge, contracts"
-    " check it; auto takes sumcheck where it can do what is asked.",
+    help="The proof system: sumcheck is verinfer-sc/1, our own and fast, which hides nothing; ezkl can hide inputs, and"
+    " contracts check it; auto takes sumcheck where it can do what is asked.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The package's folder; must not exist."

@@ -85,7 +85,8 @@ def _plot(results: dict[str, Any], path: Path) -> None:
     whole = {name: case for name, case in results["cases"].items() if "failed" not in case}
     models = {name: case for name, case in whole.items() if "stock" in case}
     canvas, (beside, growth) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for offset, (side, label) in enumerate({"sumcheck": "verinfer-sc/1", **SIDES}.items()):
+    labels = {"sumcheck": "verinfer-sc/1", "stock": "EZKL, stock", "ours": "EZKL, tuned"}
+    for offset, (side, label) in enumerate(labels.items()):
         values = [case[side]["prove"]["median"] for case in models.values()]
         beside.barh(
             [index + 0.26 * (offset - 1) for index in range(len(models))], values, height=0.24, label=label
@@ -95,7 +96,7 @@ def _plot(results: dict[str, Any], path: Path) -> None:
     if models:
         beside.set_xscale("log")
     beside.set_xlabel("proving time, seconds")
-    beside.legend(frameon=False)
+    beside.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(labels))
     points = sorted((case["sumcheck"]["multiplications"], case["sumcheck"]) for case in whole.values())
     for key, label in (("prove", "prove"), ("check", "check, plain Python")):
         growth.plot(
