@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Respond = Callable[[BaseHTTPRequestHandler, bytes], None]
-"""What answers a POST with this body."""
+"""What answers a request with this body, empty for a GET; the handler has the rest."""
 
 
 @contextmanager
@@ -18,6 +18,9 @@ def serving(respond: Respond) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             respond(self, self.rfile.read(int(self.headers["Content-Length"])))
+
+        def do_GET(self) -> None:
+            respond(self, b"")
 
         def log_message(self, *_: object) -> None:
             """Quiet."""

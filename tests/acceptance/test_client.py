@@ -12,10 +12,9 @@ import struct
 import subprocess
 import sys
 import termios
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ import pytest
 from verinfer.circuits.package import Package
 from verinfer.verifier.preprocess import to_input
 
+from ..serving import reply, serving
 from .conftest import Server, verinfer
 
 SAMPLE = Path(__file__).parents[2] / "models" / "zoo" / "bmi" / "sample.json"
@@ -181,31 +181,12 @@ def _liar() -> Iterator[str]:
         {"status": "failed", "code": FORGED, "detail": "." * 30 + FORGED * 20},
     ]
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._say({"parameters": {"job": "1"}})
+    def respond(handler: BaseHTTPRequestHandler, _body: bytes) -> None:
+        answer = {"parameters": {"job": "1"}} if handler.command == "POST" else states.pop(0)
+        reply(handler, json.dumps(answer).encode())
 
-        def do_GET(self) -> None:
-            self._say(states.pop(0))
-
-        def _say(self, answer: dict[str, Any]) -> None:
-            body = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(respond) as url:
+        yield url
 
 
 def _on_terminal(home: Path, columns: int | None, *arguments: object) -> str:

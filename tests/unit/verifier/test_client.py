@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from verinfer.verifier import client
 from verinfer.verifier.errors import CouldNotCheck, Malformed, UsageError, VerinferError
 from verinfer.verifier.manifest import Manifest, parse_manifest
 
-from ...serving import reply
+from ...serving import reply, serving
 
 BUNDLES = Path(__file__).parents[2] / "vectors" / "shared" / "bundles"
 FORGED = "failed\n\nVERIFIED  bmi 1: 42\x1b[8m\u202e\u2028"
@@ -39,31 +38,16 @@ def _service(
     """A service that answers the question with `submitted`, and each poll with the next of `polled`, the last for ever."""
     polls = list(polled)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer(submitted)
+    def respond(handler: BaseHTTPRequestHandler, _body: bytes) -> None:
+        asked = handler.command == "POST"
+        answer = submitted if asked else polls[0] if len(polls) == 1 else polls.pop(0)
+        if isinstance(answer, dict):
+            reply(handler, json.dumps(answer).encode())
+        else:
+            answer(handler)
 
-        def do_GET(self) -> None:
-            self._answer(polls[0] if len(polls) == 1 else polls.pop(0))
-
-        def _answer(self, answer: Respond | dict[str, Any]) -> None:
-            if isinstance(answer, dict):
-                reply(self, json.dumps(answer).encode())
-            else:
-                answer(self)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{server.server_port}", timeout=5) as http:
-            yield http
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(respond) as url, httpx.Client(base_url=url, timeout=5) as http:
+        yield http
 
 
 def _ask(http: httpx.Client, *, seconds: float = 20, **options: Any) -> client.Answer:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from click.testing import CliRunner
 
 from verinfer.verifier.commands.infer import command
 from verinfer.verifier.errors import Rejected, VerinferError
+
+from ...serving import reply, serving
 
 VECTORS = Path(__file__).parents[2] / "vectors"
 OURS = VECTORS / "sumcheck" / "receipts"
@@ -31,33 +32,18 @@ def _service(vectors: Path, case: str) -> Iterator[tuple[str, list[Any]]]:
     policy = _policy(vectors)
     circuit = policy["models"][0]["circuits"][0]["digest"]
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append(body["parameters"])
-            self._say(json.dumps({"parameters": {"receipt": receipt}}).encode())
+    def respond(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        name = handler.path.rpartition("/")[2]
+        if handler.command == "POST":
+            asked.append(json.loads(body)["parameters"])
+            reply(handler, json.dumps({"parameters": {"receipt": receipt}}).encode())
+        elif name == "policy":
+            reply(handler, json.dumps(policy).encode())
+        else:
+            reply(handler, (vectors / "shared" / "bundles" / circuit / name).read_bytes())
 
-        def do_GET(self) -> None:
-            name = self.path.rpartition("/")[2]
-            file = vectors / "shared" / "bundles" / circuit / name
-            self._say(json.dumps(policy).encode() if name == "policy" else file.read_bytes())
-
-        def _say(self, body: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(respond) as url:
+        yield url, asked
 
 
 def _policy(vectors: Path) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from verinfer.verifier.commands.upload import command
 from verinfer.verifier.errors import Rejected, UsageError, VerinferError
 from verinfer.verifier.manifest import Manifest, parse_manifest
 from verinfer.verifier.uploads import Built, Upload
+
+from ...serving import reply, serving
 
 BUNDLES = Path(__file__).parents[2] / "vectors" / "shared" / "bundles"
 OURS = BUNDLES.parents[1] / "sumcheck" / "receipts" / "shared" / "bundles"
@@ -52,30 +53,15 @@ def _service(answers: Answers) -> Iterator[tuple[httpx.Client, list[bytes]]]:
     """A service with these answers by path, and the bodies that it was sent; everything else is a problem."""
     sent: list[bytes] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            sent.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.do_GET()
+    def respond(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        if handler.command == "POST":
+            sent.append(body)
+        answer = answers.get(handler.path, {"code": "path-unknown", "detail": "no\x1b[2J"})
+        said = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        reply(handler, said, status=200 if handler.path in answers else 404)
 
-        def do_GET(self) -> None:
-            answer = answers.get(self.path, {"code": "path-unknown", "detail": "no\x1b[2J"})
-            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(200 if self.path in answers else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{server.server_port}", timeout=5) as http:
-            yield http, sent
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(respond) as url, httpx.Client(base_url=url, timeout=5) as http:
+        yield http, sent
 
 
 def _quiet(_phase: str, _share: float) -> None:
