@@ -5,7 +5,7 @@ Takes the card's facts, which may be of an older version and lack some, and give
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -130,18 +130,10 @@ def _accuracy(card: Card) -> str:
 def _frontier(points: Sequence[Card]) -> str:
     if not points:
         return ""
-    by_label = any(point["agreement"] < 1 for point in points)
-    dots = [
-        Dot(
-            point["seconds"],
-            point["agreement"] * 100 if by_label else point["error"],
-            f"{point['label']}: {point['seconds']:.2f} s, agreement {point['agreement']:.2%}, error {point['error']:.3g}",
-            point["chosen"],
-        )
-        for point in points
-    ]
-    name = "same label as fp32, %" if by_label else "largest error against fp32"
-    plot = scatter(dots, "accuracy against proving time", "seconds to prove, measured or estimated", name)
+    plot = _accuracy_plot(
+        points, "seconds", lambda point: f"{point['label']}: {point['seconds']:.2f} s",
+        "accuracy against proving time", "seconds to prove, measured or estimated",
+    )  # fmt: skip
     columns = ("rows", "seconds", "memory", "gas", "agreement", "error")
     titles = "".join(f"<th class=n>{name}</th>" for name in columns)
     head = f"<tr><th>circuit</th>{titles}</tr>"
@@ -163,18 +155,10 @@ def _numbers(points: Sequence[Card]) -> str:
     """Of a circuit of verinfer-sc/1: how other bits would do, against what a proof's time goes by."""
     if not points:
         return ""
-    by_label = any(point["agreement"] < 1 for point in points)
-    dots = [
-        Dot(
-            point["cells"],
-            point["agreement"] * 100 if by_label else point["error"],
-            f"{point['bits']} bits: {point['cells']:,} cells, agreement {point['agreement']:.2%}, error {point['error']:.3g}",
-            point["chosen"],
-        )
-        for point in points
-    ]
-    name = "same label as fp32, %" if by_label else "largest error against fp32"
-    plot = scatter(dots, "accuracy against bits", "cells of the witness", name)
+    plot = _accuracy_plot(
+        points, "cells", lambda point: f"{point['bits']} bits: {point['cells']:,} cells",
+        "accuracy against bits", "cells of the witness",
+    )  # fmt: skip
     body = "".join(
         f"<tr><td class=n>{'<b>chosen</b> ' if point['chosen'] else ''}{point['bits']}</td>"
         f"<td class=n>{point['cells']:,}</td><td class=n>{point['agreement']:.2%}</td>"
@@ -189,6 +173,24 @@ def _numbers(points: Sequence[Card]) -> str:
         " chosen point, the only one that was proved, is orange.</p>"
         f"<div class=wide>{plot}</div><div class=wide><table>{head}{body}</table></div>"
     )
+
+
+def _accuracy_plot(
+    points: Sequence[Card], against: str, named: Callable[[Card], str], title: str, across: str
+) -> str:
+    """A plot of how often labels agree, or, where they always do, of the largest error."""
+    by_label = any(point["agreement"] < 1 for point in points)
+    dots = [
+        Dot(
+            point[against],
+            point["agreement"] * 100 if by_label else point["error"],
+            f"{named(point)}, agreement {point['agreement']:.2%}, error {point['error']:.3g}",
+            point["chosen"],
+        )
+        for point in points
+    ]
+    up = "same label as fp32, %" if by_label else "largest error against fp32"
+    return scatter(dots, title, across, up)
 
 
 def _gas(point: Card) -> str:
