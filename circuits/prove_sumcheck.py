@@ -30,7 +30,7 @@ class SumcheckProver:
         """The network's answer; raises `ChildFailed` or `CouldNotCheck` (``kernels-missing``, ``circuit-inconsistent``)."""
         (output,) = package.manifest.tensors("output")
         answer = place.prover(key_files(package), "forward", x=_shifted(package.manifest, inputs))
-        return Witness(inputs, {output.name: _integers(answer, output.size, _bound(package))})
+        return Witness(inputs, {output.name: read_outputs(answer, output.size, _bound(package))})
 
     def prove(
         self,
@@ -45,11 +45,8 @@ class SumcheckProver:
         x = _shifted(package.manifest, witness.inputs)
         with estimated(package.measured.prove_ms / 1000, on_progress, "proving"):
             made = place.prover(key_files(package), "prove", x=x, challenge=challenge.hex())
-        try:
-            y, proof = made["y"], base64.b64decode(made["proof"], validate=True)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ChildFailed("child-no-answer") from error
-        if _integers(y, output.size, _bound(package)) != witness.outputs[output.name]:
+        outputs, proof = read_proof(made, output.size, _bound(package))
+        if outputs != witness.outputs[output.name]:
             raise CouldNotCheck(
                 "circuit-inconsistent", "The proof is of other outputs than the forward pass."
             )
@@ -80,8 +77,20 @@ def _bound(package: Package) -> int:
     return package.manifest.proof_system.bound
 
 
-def _integers(answer: Any, size: int, bound: int) -> tuple[int, ...]:
-    """A worker's output, if it is one that a statement can have; what native code says may be anything."""
+def read_proof(answer: Any, size: int, bound: int) -> tuple[tuple[int, ...], bytes]:
+    """A worker's proof, and the output that it is of; raises `ChildFailed` as `read_outputs`."""
+    try:
+        outputs, proof = answer["y"], base64.b64decode(answer["proof"], validate=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ChildFailed("child-no-answer") from error
+    return read_outputs(outputs, size, bound), proof
+
+
+def read_outputs(answer: Any, size: int, bound: int) -> tuple[int, ...]:
+    """A worker's output of `size` integers below `bound`, if it is one that a statement can have.
+
+    What native code says may be anything: raises `ChildFailed` (``child-no-answer``).
+    """
     if not isinstance(answer, Sequence) or len(answer) != size:
         raise ChildFailed("child-no-answer")
     if not all(type(value) is int and -bound < value < bound for value in answer):

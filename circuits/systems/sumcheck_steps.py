@@ -6,7 +6,6 @@ What is secret is ``weights.bin``; the description of the network and the key pr
 
 from __future__ import annotations
 
-import base64
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -38,6 +37,7 @@ from .. import card, kernels
 from ..calibrate import Reference
 from ..native import Workplace
 from ..package import Measured
+from ..prove_sumcheck import read_outputs, read_proof
 from ..sumcheck.choose import (
     Chosen,
     Recorded,
@@ -219,20 +219,21 @@ def security_level(description: bytes) -> float:
 
 def _self_test(order: Building, manifest: Manifest, made: Quantised, key: _Key) -> tuple[Measured, int]:
     """Prove the first sample for a random request, and have the verifier check it: keys that cannot do that are of no use."""
-    (given,) = manifest.tensors("input")
+    (given,), (output,) = manifest.tensors("input"), manifest.tensors("output")
+    system = manifest.proof_system
     values = to_integers(manifest, given, order.model.samples[given.name][0])
     x = [value + made.input_zero for value in values]
     challenge = secrets.token_bytes(32)
     with _worker(order.heavy, key.files) as worker:
         started = time.perf_counter()
-        y = worker.ask("forward", x=x)
+        y = read_outputs(worker.ask("forward", x=x), output.size, system.bound)
         witness_ms, started = _since(started), time.perf_counter()
         answer = worker.ask("prove", x=x, challenge=challenge.hex())
         prove_ms = _since(started)
-    proof = base64.b64decode(answer["proof"], validate=True)
+    proven, proof = read_proof(answer, output.size, system.bound)
     first = replace(order.model.reference, outputs=order.model.reference.outputs[:1])
     wanted = agreement(made, np.array([order.model.samples[given.name][0]], np.float64), first)
-    if y != answer["y"] or made.real(np.array(y)).tolist() != list(wanted.outputs[0][0]):
+    if y != proven or made.real(np.array(y)).tolist() != list(wanted.outputs[0][0]):
         raise CouldNotCheck("circuit-inconsistent", "The prover computes other outputs than the network.")
     if len(proof) > PROOF_LIMIT:
         raise CouldNotCheck("no-circuit", f"Its proofs have {len(proof)} bytes, more than verifiers take.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -11,20 +12,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from verinfer.circuits import kernels, stages
 from verinfer.circuits.calibrate import Reference
 from verinfer.circuits.compile import compile_model
 from verinfer.circuits.native import PARSE_LIMITS, Workplace, heavy_limits
 from verinfer.circuits.package import PARTS, Package, open_package
+from verinfer.circuits.prove_sumcheck import read_outputs, read_proof
 from verinfer.circuits.provers import prover_for
 from verinfer.circuits.reproduce import reproduce
 from verinfer.circuits.systems.choice import BY_MANIFEST
 from verinfer.circuits.systems.port import Rebuilding
 from verinfer.circuits.systems.sumcheck_estimate import estimate
 from verinfer.circuits.targets import Targets
+from verinfer.circuits.worker import Worker
 from verinfer.verifier import files
 from verinfer.verifier.child import ChildFailed
 from verinfer.verifier.errors import CouldNotCheck, Malformed, Rejected, UsageError, VerinferError
@@ -265,6 +270,83 @@ def test_weights_of_another_network_are_not_proven_with(
     assert caught.value.code == "artifact-torn"
 
 
+def _answering(monkeypatch: pytest.MonkeyPatch, function: str, change: Callable[[Any], Any]) -> None:
+    """Workers whose answers to one question are changed, as those of a child that was taken over may be."""
+    ask = Worker.ask
+
+    def changed(worker: Worker, asked: str, **arguments: Any) -> Any:
+        answer = ask(worker, asked, **arguments)
+        return change(answer) if asked == function else answer
+
+    monkeypatch.setattr(Worker, "ask", changed)
+
+
+def test_outputs_that_no_statement_can_have_are_no_answer(
+    sumcheck_package: Package, place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a worker says is read before anything is stated: integers, as many as there are, of 53 bits at most."""
+    for answer in (None, "12", [1], [1, 2, 3], [1, True], [1, 2.0], [1, 1 << 53], [1, -(1 << 53)]):
+        with pytest.raises(ChildFailed) as caught:
+            read_outputs(answer, 2, 1 << 53)
+        assert caught.value.code == "child-no-answer"
+    _answering(monkeypatch, "forward", lambda _: "12")
+    with pytest.raises(ChildFailed) as caught:
+        prover_for(sumcheck_package.manifest).forward(sumcheck_package, INPUTS, place)
+    assert caught.value.code == "child-no-answer"
+
+
+def test_a_proof_of_other_outputs_is_never_released(
+    sumcheck_package: Package, place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The statement is of the forward pass, and a proof is taken for the same outputs only."""
+    good = {"y": [1, 2], "proof": "AAAA"}
+    assert read_proof(good, 2, 1 << 53) == ((1, 2), bytes(3))
+    for answer in (None, {"y": [1, 2]}, {**good, "proof": "*"}, {**good, "proof": 7}, {**good, "y": [1]}):
+        with pytest.raises(ChildFailed) as failed:
+            read_proof(answer, 2, 1 << 53)
+        assert failed.value.code == "child-no-answer"
+    prover = prover_for(sumcheck_package.manifest)
+    witness = prover.forward(sumcheck_package, INPUTS, place)
+    _answering(monkeypatch, "prove", lambda found: {**found, "y": [found["y"][0] + 1, *found["y"][1:]]})
+    with pytest.raises(CouldNotCheck) as caught:
+        prover.prove(sumcheck_package, witness, bytes(32), place, _quiet)
+    assert caught.value.code == "circuit-inconsistent"
+
+
+def _with_bit_flipped(found: Any) -> Any:
+    proof = bytearray(base64.b64decode(found["proof"]))
+    proof[len(proof) // 2] ^= 1
+    return {**found, "proof": base64.b64encode(proof).decode()}
+
+
+@pytest.mark.parametrize(
+    ("function", "change", "code", "what"),
+    [
+        ("forward", lambda found: [found[0] + 1, *found[1:]], "circuit-inconsistent", "other outputs"),
+        ("prove", _with_bit_flipped, "no-circuit", "does not verify"),
+        ("prove", lambda found: {**found, "proof": "AAAA" * 1398102}, "no-circuit", "more than verifiers"),
+    ],
+    ids=["outputs", "proof", "size"],
+)
+def test_keys_that_do_not_prove_are_no_package(
+    quick: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    function: str,
+    change: Callable[[Any], Any],
+    code: str,
+    what: str,
+) -> None:
+    """Before there is a package its first proof is checked, as whoever gets one will check it."""
+    _answering(monkeypatch, function, change)
+    with pytest.raises(CouldNotCheck, match=what) as caught:
+        compile_model(
+            quick, tmp_path / "out", srs=None, insecure_srs=False, on_progress=_quiet, system="sumcheck"
+        )
+    assert caught.value.code == code
+    assert list(tmp_path.iterdir()) == []
+
+
 # kernels
 
 
@@ -324,6 +406,20 @@ def _with_sigmoids(folder: Path) -> None:
     for node in network.graph.node:
         if node.op_type == "Relu":
             node.op_type = "Sigmoid"
+    _replace(folder, network)
+
+
+def _with_huge_outputs(folder: Path) -> None:
+    """The same network, but for the unit of its outputs, which no fixed point of a manifest reaches."""
+    network = onnx.load_model_from_string((folder / "network.onnx").read_bytes())
+    numbers = {item.name: item for item in network.graph.initializer}
+    for name in network.graph.node[-1].input[1:]:
+        values = numpy_helper.to_array(numbers[name])
+        numbers[name].CopyFrom(numpy_helper.from_array(np.ldexp(values, 90), name))
+    _replace(folder, network)
+
+
+def _replace(folder: Path, network: onnx.ModelProto) -> None:
     (folder / "network.onnx").write_bytes(network.SerializeToString())
     spec = json.loads((folder / "spec.json").read_text())
     spec["onnx"] = files.digest_of(folder / "network.onnx")
@@ -335,8 +431,9 @@ def _with_sigmoids(folder: Path) -> None:
     [
         (_with_sigmoids, Targets(), "model-unsupported", "Sigmoid"),
         (lambda _folder: None, Targets(error=1e-12), "no-circuit", "best agrees"),
+        (_with_huge_outputs, Targets(), "no-circuit", "fixed point"),
     ],
-    ids=["node", "target"],
+    ids=["node", "target", "outputs"],
 )
 def test_what_ours_cannot_do_is_named_and_left_to_ezkl(
     quick: Path, tmp_path: Path, change: Callable[[Path], None], targets: Targets, code: str, what: str
