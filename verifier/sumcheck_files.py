@@ -53,8 +53,6 @@ def check_key_proof(description: bytes, key_proof: bytes, manifest: Manifest) ->
     try:
         check_key(description, bytes.fromhex(_system(manifest).root), key_proof)
     except Rejected as error:
-        if error.code != "proof-invalid":
-            raise
         raise Rejected(
             "bundle-mismatch",
             f"key.proof does not show that the circuit's weights are in their ranges: {error.message}",
