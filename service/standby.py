@@ -12,12 +12,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from verinfer.circuits.native import EZKL, Workplace
 from verinfer.circuits.worker import KeyFiles, Worker
-from verinfer.verifier.child import Cancelled, Child
+from verinfer.verifier.child import Cancelled, Child, ChildFailed
 from verinfer.verifier.errors import CouldNotCheck
 from verinfer.verifier.evidence import EZKL_KIND
 from verinfer.verifier.ezkl_proof import VERIFY_LIMITS, EzklCheck
@@ -177,6 +178,16 @@ class PreparedPlace(Workplace):
 
     def prover(self, key: KeyFiles, function: str, **arguments: Any) -> Any:
         """One call of the worker that keeps this proving key; raises as `Worker`."""
+        ask = partial(self._ask, key, function, **arguments)
+        try:
+            return ask()
+        except ChildFailed as error:
+            if (error.code, function) != ("child-killed", "forward"):
+                raise
+        # With a job's first question it may show that a worker was killed while it waited, which is not the job's fault.
+        return ask()
+
+    def _ask(self, key: KeyFiles, function: str, **arguments: Any) -> Any:
         worker = self.standby.worker(key, self.cancelled)
         return worker.ask(function, cancelled=self.cancelled, **arguments)
 

@@ -140,6 +140,19 @@ def test_a_worker_that_dies_in_a_proof_is_replaced(sumcheck_package: Package, la
     assert worker not in lane.workers()
 
 
+def test_a_worker_that_was_killed_while_it_waited_costs_no_job(sumcheck_package: Package, lane: Lane) -> None:
+    """Its end may be noticed with the next job's first question only; that is asked again, of a new one."""
+    prover = prover_for(sumcheck_package.manifest)
+    witness = prover.forward(sumcheck_package, INPUTS, lane.place)
+    (worker,) = lane.workers()
+    # So that it still looks alive when it is asked.
+    os.kill(worker, signal.SIGSTOP)
+    threading.Timer(0.3, os.kill, (worker, signal.SIGKILL)).start()
+    assert prover.forward(sumcheck_package, INPUTS, lane.place).outputs == witness.outputs
+    lane.place.standby.clear()
+    assert len(lane.workers() - {worker}) == 1
+
+
 def test_a_proof_that_is_not_wanted_any_more_ends(sumcheck_package: Package, lane: Lane) -> None:
     """Its worker ends with it, whatever it was doing."""
     prover, unwanted = prover_for(sumcheck_package.manifest), threading.Event()
