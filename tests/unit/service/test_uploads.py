@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import socket
 import time
@@ -58,8 +59,10 @@ def untouched(resources: Resources) -> Iterator[None]:
     """Fails the test if it leaves a file or a job behind."""
 
     def state() -> tuple[list[str], frozenset[str]]:
-        found = resources.folder.uploads.rglob("*")
-        return sorted(str(path) for path in found), resources.builds.unfinished()
+        # Folders may go while they are looked at.
+        found = os.walk(resources.folder.uploads)
+        paths = [str(Path(home, name)) for home, folders, files in found for name in folders + files]
+        return sorted(paths), resources.builds.unfinished()
 
     before = state()
     yield
